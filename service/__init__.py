@@ -1,0 +1,46 @@
+"""The catalogue service of an online shop."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from sqlalchemy.engine import make_url
+
+from service import demo, openapi, operations, page, routes
+from service.common import cli_commands, database, error_handlers, log_handlers
+from service.config import load_settings
+from service.models import db
+
+__version__ = "0.1.0"
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Make the app; what ``config`` holds goes before the environment.
+
+    Raises ``ConfigurationError`` where a setting is wrong. Opens no connection and creates
+    no table.
+    """
+    app = Flask(__name__)
+    given = {name: str(value) for name, value in (config or {}).items()}
+    settings = load_settings({**os.environ, **given})
+    app.config.from_mapping(config or {})
+    app.config.from_mapping(settings.model_dump())
+    app.config["VERSION"] = __version__
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.DATABASE_URI
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(
+        make_url(settings.DATABASE_URI), pool_size=settings.WEB_THREADS
+    )
+    app.url_map.strict_slashes = False
+    app.url_map.converters["product_id"] = routes.ProductIdConverter
+
+    log_handlers.init_app(app)
+    database.init_app(app, db)
+    error_handlers.init_app(app)
+    cli_commands.init_app(app, db, demo.products, "products")
+
+    app.register_blueprint(routes.blueprint)
+    app.register_blueprint(operations.blueprint)
+    app.register_blueprint(openapi.blueprint)
+    app.register_blueprint(page.blueprint)
+    return app

@@ -1,0 +1,213 @@
+"""The way to the database: autocommit reads, short write transactions, one engine an app."""
+
+import select
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, Executable, Row, Select, Table, event
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import Dialect, ExecutionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
+SQLITE_BUSY_SECONDS = 5
+POOL_TIMEOUT_SECONDS = 3
+TRANSACTION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
+POSTGRESQL_ARGUMENTS = {"connect_timeout": 3, "application_name": "products"}
+
+
+def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
+    """Return what SQLAlchemy's ``create_engine`` is told for this database.
+
+    A connection is in autocommit until ``transaction`` begins one: a read is one round trip.
+    A PostgreSQL pool has one connection for each thread of a worker and none over.
+    """
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    if url.get_backend_name() == "sqlite":
+        return {**options, "connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+    return {
+        **options,
+        "connect_args": POSTGRESQL_ARGUMENTS,
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": POOL_TIMEOUT_SECONDS,
+    }
+
+
+def init_app(app: Flask, db: SQLAlchemy) -> None:
+    """Open no connection yet; say how each one is opened and how it begins a transaction."""
+    db.init_app(app)
+    with app.app_context():
+        engine = app.extensions["engine"] = db.engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _open_existing_file)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine, "checkout", _refuse_dead)
+        event.listen(engine, "do_execute", _execute_unprepared)
+
+
+def read(statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+    """Return all rows of one statement, run in autocommit: one round trip.
+
+    If its connection turns out to be dead, it is run once more on a fresh one.
+    """
+    try:
+        return write(statement, parameters)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        return write(statement, parameters)
+
+
+def read_scalar(statement: Select[Any], parameters: Mapping[str, Any]) -> Any:
+    """Return the first value of the first row of a plain read; None if there is no row.
+
+    It goes straight to the driver, at half of what SQLAlchemy's execution costs. If that
+    fails in any way, ``read`` runs it once more and raises what is to be raised.
+    """
+    engine = _engine()
+    sql, names = _compiled(statement, engine.dialect)
+    try:
+        pooled = engine.raw_connection()
+        try:
+            cursor = pooled.cursor()
+            cursor.execute(sql, [parameters[name] for name in names] if names else parameters)
+            row = cursor.fetchone()
+            cursor.close()
+        finally:
+            pooled.close()
+    except engine.dialect.loaded_dbapi.Error:
+        rows = read(statement, parameters)
+        row = rows[0] if rows else None
+    return None if row is None else row[0]
+
+
+@lru_cache
+def _compiled(statement: Select[Any], dialect: Dialect) -> tuple[str, Sequence[str]]:
+    """Return the SQL of a statement, and its parameters' names where they go by position."""
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled), compiled.positiontup or ()
+
+
+def write(statement: Executable, parameters: Mapping[str, Any] | None = None) -> Rows:
+    """Return all rows of one statement that is a transaction by itself: one round trip.
+
+    It is never run again: once it was sent, nobody can tell whether it was carried out.
+    """
+    with _engine().connect() as connection:
+        return run(connection, statement, parameters)
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """Commit what is done within, or nothing of it where an exception passes."""
+    engine = _engine()
+    isolation = {"isolation_level": TRANSACTION_LEVELS[engine.dialect.name]}
+    with engine.connect().execution_options(**isolation) as connection, connection.begin():
+        yield connection
+
+
+def _engine() -> Engine:
+    engine: Engine = current_app.extensions["engine"]
+    return engine
+
+
+def run(
+    connection: Connection, statement: Executable, parameters: Mapping[str, Any] | None = None
+) -> Rows:
+    """Return all rows of one statement; none if it is of a kind that gives none."""
+    result = connection.execute(statement, parameters)
+    return result.all() if result.returns_rows else ()
+
+
+def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert many rows of the same columns in the fastest way that the database has."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(table.insert(), rows)
+        return
+    copy_in = f"COPY {table.name} ({', '.join(rows[0])}) FROM STDIN"
+    session: Any = connection.connection.driver_connection
+    try:
+        with session.cursor() as cursor, cursor.copy(copy_in) as copy:
+            for row in rows:
+                copy.write_row(tuple(row.values()))
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            copy_in, (), error, psycopg.Error, dialect=connection.dialect
+        ) from None
+
+
+def create_sqlite_file(url: URL) -> None:
+    """Make the empty file that the other connections insist on."""
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        path = Path(str(url.database))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def _open_existing_file(
+    dialect: Dialect,
+    entry: ConnectionPoolEntry,
+    arguments: list[Any],
+    options: dict[str, Any],
+) -> None:
+    """Keep SQLite from answering a wrong path with a new, empty database."""
+    if arguments[0] != ":memory:" and not options.get("uri"):
+        arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
+        options["uri"] = True
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.create_function("fold", 1, _casefold, deterministic=True)
+
+
+def _casefold(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take the write lock first: a deferred transaction fails when it comes to write."""
+    if "isolation_level" in connection.get_execution_options():
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _refuse_dead(
+    connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """Have the pool open a fresh connection in the place of one that the server has ended.
+
+    An idle connection has nothing to read until the server says farewell, so this takes no
+    round trip; and as nothing has been sent, it serves writes as well.
+    """
+    if connection.closed or _readable(connection.fileno()):
+        raise DisconnectionError
+
+
+def _readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _execute_unprepared(
+    cursor: psycopg.Cursor[Any], statement: str, parameters: Any, context: ExecutionContext
+) -> bool:
+    """Plan a statement for its very values where its ``prepare`` option is False."""
+    if context.execution_options.get("prepare", True):
+        return False
+    cursor.execute(statement, parameters, prepare=False)
+    return True

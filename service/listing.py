@@ -1,0 +1,292 @@
+"""A list query becomes SQL, a page with its Link header, or a stream."""
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, unquote
+from zlib import crc32
+
+from flask import Request
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, union_all
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+
+from service.common.database import read
+from service.common.error_handlers import InvalidRequest
+from service.common.json_body import number
+from service.models import SEARCHED, like, product_json, products
+from service.schemas import NEEDS_LIMIT, ListQuery, Product
+
+CENT = Decimal("0.01")
+LIKE_SPECIAL = re.compile(r"[%_\\]")
+FIRST_BATCH = 100
+BATCH = 2_000
+
+# A column to sort by, and whether it descends.
+Key = tuple[str, bool]
+# What the last product so far has in the columns to sort by.
+Place = tuple[Any, ...]
+
+BY_ID: tuple[Key, ...] = (("id", False),)
+PLACE_TYPES = {
+    name: TypeAdapter[Any](Product.__annotations__[name])
+    for name in ("id", "name", "price", "rating", "category", "status")
+}
+CONDITIONS: dict[str, ColumnElement[bool]] = {
+    # A part of the name is a part of what is searched, too, which has the index.
+    "name": like(SEARCHED, "name") & like(func.fold(products.c.name), "name"),
+    "status": products.c.status.in_(bindparam("status", expanding=True)),
+    "lowest": products.c.price >= bindparam("lowest"),
+    "highest": products.c.price <= bindparam("highest"),
+    "rating": products.c.rating == bindparam("rating"),
+    "min_rating": products.c.rating >= bindparam("min_rating"),
+    "id": products.c.id.in_(bindparam("id", expanding=True)),
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The conditions of a list without their values: all of one filter share a statement."""
+
+    names: tuple[str, ...]
+    words: int
+    categories: int
+
+    def is_all(self) -> bool:
+        """Say whether nothing is filtered."""
+        return not (self.names or self.words or self.categories)
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the SQL of every condition."""
+        folded = func.fold(products.c.category)
+        conditions = [CONDITIONS[name] for name in self.names]
+        conditions += [like(SEARCHED, f"word_{i}") for i in range(self.words)]
+        if self.categories:
+            parameters = (func.fold(bindparam(f"category_{i}")) for i in range(self.categories))
+            conditions.append(or_(*(folded == parameter for parameter in parameters)))
+        return conditions
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The products that a query asks for, in their order."""
+
+    filter: Filter
+    values: dict[str, Any]
+    sort: tuple[Key, ...] = BY_ID
+    after: Place | None = None
+
+    @classmethod
+    def of(cls, query: ListQuery) -> "Listing":
+        """Make the listing of a validated query; raises ``InvalidRequest`` for its cursor."""
+        words = _words(query.get("q", ""))
+        categories = query.get("category", [])
+        values: dict[str, Any] = {f"word_{i}": _part(word) for i, word in enumerate(words)}
+        values |= {f"category_{i}": category for i, category in enumerate(categories)}
+        conditions = _conditions(query)
+        sort = sort_keys(query.get("sort", []))
+        return cls(
+            Filter(tuple(conditions), len(words), len(categories)),
+            values | conditions,
+            sort,
+            decode_cursor(query["cursor"], sort) if "cursor" in query else None,
+        )
+
+    def count(self) -> int:
+        """Return how many products match, wherever the page begins."""
+        return int(read(_count(self.filter), self.values)[0][0])
+
+    def rows(self, limit: int, offset: int = 0) -> list[str]:
+        """Return at most ``limit`` products as JSON, from the place on."""
+        nulls = tuple(value is None for value in self.after) if self.after else None
+        place = {f"after_{i}": value for i, value in enumerate(self.after or ())}
+        statement = _rows(self.filter, self.sort, nulls, bool(offset))
+        values = self.values | place | {"limit": limit, "offset": offset}
+        return [row[0] for row in read(statement, values)]
+
+    def batches(self) -> Iterator[list[str]]:
+        """Yield all products, some at a time; no connection is held in between."""
+        listing, size = self, FIRST_BATCH
+        while rows := listing.rows(size):
+            yield rows
+            if len(rows) < size:
+                return
+            listing = Listing(self.filter, self.values, self.sort, _place(rows[-1], self.sort))
+            size = BATCH
+
+    def stream(self) -> Iterator[str]:
+        """Return the JSON array of all products, piece by piece; the first is fetched now."""
+        batches = self.batches()
+        return _array(next(batches, []), batches)
+
+    def page(self, request: Request, limit: int, offset: int | None) -> tuple[str, str]:
+        """Return a page as a JSON array, and its ``Link`` header (RFC 8288)."""
+        rows = self.rows(limit + 1, offset or 0)
+        links = {}
+        if len(rows) > limit:
+            rows.pop()
+            place = _place(rows[-1], self.sort)
+            links["next"] = f"&cursor={encode_cursor(place, self.sort)}"
+        links["first"] = "" if offset is None else "&offset=0"
+        if offset:
+            links["prev"] = f"&offset={max(offset - limit, 0)}"
+        kept = _without_place(request)
+        header = ", ".join(
+            f'<{request.base_url}?{kept}{to}>; rel="{rel}"' for rel, to in links.items()
+        )
+        return "[" + ",".join(rows) + "]", header
+
+
+def encode_cursor(place: Place, sort: tuple[Key, ...]) -> str:
+    """Write a place so that it is seen when it is damaged or used with another sort."""
+    values = [str(value) if isinstance(value, Decimal) else value for value in place]
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    checksum = crc32(repr(sort).encode() + text).to_bytes(4)
+    return urlsafe_b64encode(checksum + text).rstrip(b"=").decode()
+
+
+def decode_cursor(cursor: str, sort: tuple[Key, ...]) -> Place:
+    """Read the place that was encoded; raises ``InvalidRequest`` if it is none of this sort."""
+    try:
+        values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[4:])
+        place = tuple(
+            PLACE_TYPES[name].validate_python(number(value) if name == "price" else value)
+            for (name, _), value in zip(sort, values, strict=True)
+        )
+        sound = encode_cursor(place, sort) == cursor
+    except (ValueError, TypeError, ValidationError, RecursionError):
+        sound = False
+    if not sound:
+        detail = "is damaged, or was made for another sort"
+        raise InvalidRequest([{"parameter": "cursor", "detail": detail}])
+    return place
+
+
+def _conditions(query: ListQuery) -> dict[str, Any]:
+    """Return the value for each of ``CONDITIONS`` that the query asks for."""
+    conditions: dict[str, Any] = {
+        name: value
+        for name, value in query.items()
+        if name in ("status", "rating", "min_rating", "id")
+    }
+    if "name" in query:
+        conditions["name"] = _part(query["name"])
+    low, high = query.get("price", (None, None))
+    lowest = [amount for amount in (low, query.get("min_price")) if amount is not None]
+    highest = [amount for amount in (high, query.get("max_price")) if amount is not None]
+    # Prices are whole cents, so are their bounds: then both databases compare them exactly.
+    if lowest:
+        conditions["lowest"] = max(lowest).quantize(CENT, ROUND_CEILING)
+    if highest:
+        conditions["highest"] = min(highest).quantize(CENT, ROUND_FLOOR)
+    return conditions
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(text.split()))
+
+
+def _part(text: str) -> str:
+    """Return the LIKE pattern of a text that has ``text`` somewhere in it."""
+    return "%" + LIKE_SPECIAL.sub(r"\\\g<0>", text) + "%"
+
+
+def sort_keys(keys: list[str]) -> tuple[Key, ...]:
+    """Return the keys that matter: the first of each column, up to and with the id."""
+    sort: dict[str, bool] = {}
+    for key in [*keys, "id"]:
+        if "id" not in sort:
+            sort.setdefault(key.removeprefix("-"), key.startswith("-"))
+    return tuple(sort.items())
+
+
+def _place(row: str, sort: tuple[Key, ...]) -> Place:
+    product = json.loads(row, parse_float=Decimal)
+    return tuple(product[name] for name, _ in sort)
+
+
+def _array(first: list[str], remaining: Iterator[list[str]]) -> Iterator[str]:
+    yield "[" + ",".join(first)
+    for rows in remaining:
+        yield "," + ",".join(rows)
+    yield "]"
+
+
+def _without_place(request: Request) -> str:
+    """Return this request's query string without what says where in the list it is."""
+    parts = request.query_string.decode(errors="surrogateescape").split("&")
+    kept = [part for part in parts if unquote(part.partition("=")[0]) not in NEEDS_LIMIT]
+    return quote("&".join(kept), safe="%&=+,", errors="surrogateescape")
+
+
+@lru_cache(maxsize=256)
+def _count(narrowed: Filter) -> Select[Any]:
+    return (
+        select(func.count())
+        .select_from(products)
+        .where(*narrowed.conditions())
+        .execution_options(prepare=narrowed.is_all())
+    )
+
+
+@lru_cache(maxsize=256)
+def _rows(
+    narrowed: Filter, sort: tuple[Key, ...], nulls: tuple[bool, ...] | None, skip: bool
+) -> Select[Any]:
+    """Return the statement of a page; with ``nulls``, of what comes after a place.
+
+    What comes after is a union of ranges, the nearest first, each of which an index can
+    give from its first row on: the products that share all values of the place but the
+    last and are beyond it there, those that share all but the last two, and so on.
+    """
+    branches = [
+        select(product_json.label("product"), *(products.c[name] for name, _ in sort))
+        .where(*narrowed.conditions(), *beyond)
+        .order_by(*_order(products.c, sort))
+        .limit(bindparam("limit"))
+        for beyond in (_ranges(sort, nulls) if nulls else [[]])
+    ]
+    if len(branches) == 1:
+        statement = branches[0].with_only_columns(product_json)
+        if skip:
+            statement = statement.offset(bindparam("offset"))
+    else:
+        ranges = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
+        statement = (
+            select(ranges.c.product).order_by(*_order(ranges.c, sort)).limit(bindparam("limit"))
+        )
+    return statement.execution_options(prepare=narrowed.is_all())
+
+
+def _ranges(sort: tuple[Key, ...], nulls: tuple[bool, ...]) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield the ranges beyond a place; null is beyond every value."""
+    for last in reversed(range(len(sort))):
+        same = [
+            products.c[name].is_(None) if nulls[i] else products.c[name] == bindparam(f"after_{i}")
+            for i, (name, _) in enumerate(sort[:last])
+        ]
+        name, descends = sort[last]
+        column = products.c[name]
+        value: BindParameter[Any] = bindparam(f"after_{last}")
+        if descends:
+            yield [*same, column.is_not(None) if nulls[last] else column < value]
+        elif not nulls[last]:
+            yield [*same, column > value]
+            if column.nullable:
+                yield [*same, column.is_(None)]
+
+
+def _order(
+    columns: ReadOnlyColumnCollection[str, Any], sort: tuple[Key, ...]
+) -> Iterator[ColumnElement[Any]]:
+    for name, descends in sort:
+        column, nullable = columns[name], products.c[name].nullable
+        if descends:
+            yield column.desc().nulls_first() if nullable else column.desc()
+        else:
+            yield column.asc().nulls_last() if nullable else column.asc()

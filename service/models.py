@@ -1,0 +1,235 @@
+"""The table of products: its columns, its constraints, and how a product is written as JSON."""
+
+import enum
+import logging
+from decimal import Decimal
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    CheckConstraint,
+    ColumnElement,
+    Connection,
+    Enum,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    bindparam,
+    event,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+MAX_ID = 2**31 - 1
+NAME_LENGTH = 255
+IMG_URL_LENGTH = 2048
+DESCRIPTION_LENGTH = 10_000
+CATEGORY_LENGTH = 255
+PRICE_DECIMALS = 2
+MAX_PRICE = Decimal("9999999999.99")
+MAX_RATING = 2**31 - 1
+
+logger = logging.getLogger(__name__)
+
+# What str.isspace() says yes to.
+WHITE_SPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
+    "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint by rule, so that a migration can refer to it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+class Status(enum.StrEnum):
+    """Whether a product is on sale; in the order in which it sorts on every database."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    INACTIVE = "inactive"
+
+
+def _text(length: int) -> String:
+    """Return a text type that sorts by code point, as SQLite does."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+def _length(column: str, most: int) -> CheckConstraint:
+    return CheckConstraint(f"length({column}) <= {most}", name=f"{column}_length")
+
+
+def _not_blank(column: str) -> CheckConstraint:
+    return CheckConstraint(f"trim({column}, '{WHITE_SPACE}') <> ''", name=f"{column}_not_blank")
+
+
+def _range(column: str, least: int, most: int | Decimal) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN {least} AND {most}", name=f"{column}_range")
+
+
+class Product(Base):
+    """Something the shop sells, has sold or will sell."""
+
+    __tablename__ = "products"
+    __table_args__ = (
+        _range("id", 1, MAX_ID),
+        _length("name", NAME_LENGTH),
+        _not_blank("name"),
+        _length("img_url", IMG_URL_LENGTH),
+        _not_blank("img_url"),
+        _length("description", DESCRIPTION_LENGTH),
+        _range("price", 0, MAX_PRICE),
+        CheckConstraint(f"price = round(price, {PRICE_DECIMALS})", name="price_decimals"),
+        _range("rating", 0, MAX_RATING),
+        _length("category", CATEGORY_LENGTH),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(_text(NAME_LENGTH))
+    img_url: Mapped[str] = mapped_column(String(IMG_URL_LENGTH))
+    description: Mapped[str | None] = mapped_column(Text)
+    price: Mapped[Decimal] = mapped_column(
+        Numeric(12, PRICE_DECIMALS).with_variant(
+            sqlite.REAL(asdecimal=True, decimal_return_scale=PRICE_DECIMALS), "sqlite"
+        )
+    )
+    rating: Mapped[int] = mapped_column(server_default=text("0"))
+    category: Mapped[str | None] = mapped_column(_text(CATEGORY_LENGTH))
+    status: Mapped[Status] = mapped_column(
+        Enum(
+            Status,
+            name="status",
+            create_constraint=True,
+            values_callable=lambda statuses: [status.value for status in statuses],
+        ),
+        server_default=Status.ACTIVE.value,
+    )
+
+
+products: Table = Product.metadata.tables[Product.__tablename__]
+
+
+# All the text of a product that a search looks into, folded for all letters, not only ASCII.
+# No word has white space in it, so none is found across two columns.
+SEARCHED: ColumnElement[str] = literal_column(
+    "fold(name || ' ' || coalesce(description, '') || ' ' || coalesce(category, ''))", Text
+)
+
+
+def like(folded: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+    """Compare a folded text with the LIKE pattern in the parameter of that name."""
+    return folded.like(func.fold(bindparam(pattern)), escape="\\")
+
+
+# The best case folding that PostgreSQL has from a version on.
+FOLDS = (
+    (180000, """casefold($1 COLLATE "pg_unicode_fast")"""),
+    (170000, """lower(upper($1 COLLATE "pg_c_utf8"))"""),
+)
+FOLD_WITH_ICU = """translate(lower(upper($1 COLLATE "und-x-icu")), '\u03c2', '\u03c3')"""
+FOLD_BY_LOCALE = "lower(upper($1))"
+
+
+@event.listens_for(products, "before_create")
+def _prepare_postgresql(table: Table, connection: Connection, **_: Any) -> None:
+    """Create what the indexes need: a function that folds case, and the trigrams."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION fold(text) RETURNS text LANGUAGE sql"
+            f" IMMUTABLE PARALLEL SAFE AS $$ SELECT {_fold(connection)} $$"
+        )
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        except DBAPIError as error:
+            logger.warning("Searches will be slow: PostgreSQL has no pg_trgm (%s)", error.orig)
+
+
+def _fold(connection: Connection) -> str:
+    """Return the best case folding that this PostgreSQL has."""
+    version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+    for least, fold in FOLDS:
+        if version >= least:
+            return fold
+    icu = "SELECT FROM pg_collation WHERE collname = 'und-x-icu'"
+    return FOLD_WITH_ICU if connection.exec_driver_sql(icu).first() else FOLD_BY_LOCALE
+
+
+def _has_trigrams(
+    ddl: object, target: object, bind: Connection | None, *_: object, **__: object
+) -> bool:
+    found = text("SELECT FROM pg_extension WHERE extname = 'pg_trgm'")
+    return bind is not None and bind.execute(found).first() is not None
+
+
+for _name in ("name", "price", "rating", "category", "status"):
+    Index(f"ix_products_{_name}", products.c[_name], products.c.id)
+    Index(f"ix_products_{_name}_desc", products.c[_name].desc(), products.c.id)
+_category = func.fold(products.c.category)
+Index("ix_products_category_folded", _category, products.c.id).ddl_if(dialect="postgresql")
+# One category by price: either index alone has to go through most of the other's rows.
+Index("ix_products_category_folded_price", _category, products.c.price, products.c.id).ddl_if(
+    dialect="postgresql"
+)
+Index(
+    "ix_products_category_folded_price_desc", _category, products.c.price.desc(), products.c.id
+).ddl_if(dialect="postgresql")
+Index(
+    "ix_products_search",
+    literal_column(f"{SEARCHED} gin_trgm_ops"),
+    postgresql_using="gin",
+    _table=products,
+).ddl_if(dialect="postgresql", callable_=_has_trigrams)
+
+
+class ProductJSON(FunctionElement[str]):
+    """A product as the text of a JSON object, rendered by the database.
+
+    The one place where a product is written out, for SELECT and for RETURNING.
+    """
+
+    name = "product_json"
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(ProductJSON, "postgresql")
+def _row_to_json(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"row_to_json({products.name})::text"
+
+
+@compiles(ProductJSON, "sqlite")
+def _json_object(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
+    members = []
+    for column in element.clauses:
+        value = compiler.process(column, **kw)
+        if column.key == "price":
+            value = f"json(printf('%.{PRICE_DECIMALS}f', {value}))"
+        members.append(f"'{column.key}', {value}")
+    return f"json_object({', '.join(members)})"
+
+
+product_json = ProductJSON(*products.columns)

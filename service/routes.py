@@ -1,0 +1,127 @@
+"""The blueprint of /products: one short function an operation."""
+
+import re
+from typing import Any
+
+from flask import Blueprint, Response, request, stream_with_context, url_for
+from sqlalchemy import Executable, bindparam, delete, insert, select, update
+from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
+
+from service.common import status
+from service.common.database import Rows, read_scalar, run, transaction, write
+from service.common.json_body import JSON
+from service.common.preconditions import check, entity_tag, is_conditional, is_modified
+from service.listing import Listing
+from service.models import MAX_ID, product_json, products
+from service.schemas import changed_members, new_product, query_parameters, whole_product
+
+DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
+
+blueprint = Blueprint("products", __name__, url_prefix="/products")
+
+_product = select(product_json).where(products.c.id == bindparam("product_id"))
+_locked_product = _product.with_for_update()
+_insert = insert(products).returning(products.c.id, product_json)
+_update = update(products).where(products.c.id == bindparam("product_id")).returning(product_json)
+_delete = delete(products).where(products.c.id == bindparam("product_id"))
+
+
+class ProductNotFound(NotFound):
+    """There is no product of this id, or this can be no product's id."""
+
+    def __init__(self, product_id: object) -> None:
+        """Name the product."""
+        super().__init__(f"Product {product_id} was not found")
+
+
+class ProductIdConverter(BaseConverter):
+    """A decimal integer from 1 to ``MAX_ID``; any other segment is a product not found."""
+
+    def to_python(self, value: str) -> int:
+        """Return the id, or raise ``ProductNotFound``."""
+        if not DECIMAL_ID.fullmatch(value) or int(value) > MAX_ID:
+            raise ProductNotFound(value)
+        return int(value)
+
+
+@blueprint.get("")
+def list_products() -> Response:
+    """List products: all of them, or those that the parameters ask for.
+
+    Without `limit` the list is streamed; with it, `Link` leads from page to page.
+    """
+    query = query_parameters(request)
+    listing = Listing.of(query)
+    headers = {"X-Total-Count": str(listing.count())} if query.get("count") else {}
+    if "limit" not in query:
+        return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
+    page, headers["Link"] = listing.page(request, query["limit"], query.get("offset"))
+    return Response(page, headers=headers, content_type=JSON)
+
+
+@blueprint.post("")
+def create_product() -> Response:
+    """Create a product."""
+    product_id, product = write(_insert, new_product(request))[0]
+    location = url_for(".read_product", product_id=product_id, _external=True)
+    return _answer(product, status.HTTP_201_CREATED, {"Location": location})
+
+
+@blueprint.get("/<product_id:product_id>")
+def read_product(product_id: int) -> Response:
+    """Read a product."""
+    product = read_scalar(_product, {"product_id": product_id})
+    if product is None:
+        raise ProductNotFound(product_id)
+    tag = entity_tag(product)
+    if not is_modified(request, tag):
+        return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
+    return _answer(product)
+
+
+@blueprint.put("/<product_id:product_id>")
+def replace_product(product_id: int) -> Response:
+    """Replace a whole product; what is left out takes its default."""
+    columns = whole_product(request, product_id)
+    return _answer(_first(product_id, _change(_update, product_id, columns)))
+
+
+@blueprint.patch("/<product_id:product_id>")
+def change_product(product_id: int) -> Response:
+    """Change some members of a product by a JSON Merge Patch (RFC 7396)."""
+    columns = changed_members(request, product_id)
+    statement = _update if columns else _product
+    return _answer(_first(product_id, _change(statement, product_id, columns)))
+
+
+@blueprint.delete("/<product_id:product_id>")
+def delete_product(product_id: int) -> Response:
+    """Delete a product; it is no error if there is none."""
+    _change(_delete, product_id, {})
+    response = Response(status=status.HTTP_204_NO_CONTENT)
+    del response.headers["Content-Type"]
+    return response
+
+
+def _change(statement: Executable, product_id: int, columns: dict[str, Any]) -> Rows:
+    """Carry out a write; with preconditions, under the lock of the product they speak of."""
+    parameters = {"product_id": product_id, **columns}
+    if not is_conditional(request):
+        return write(statement, parameters)
+    with transaction() as connection:
+        check(request, connection.execute(_locked_product, parameters).scalar())
+        return run(connection, statement, parameters)
+
+
+def _first(product_id: int, found: Rows) -> str:
+    """Return the product that was found as JSON, or raise ``ProductNotFound``."""
+    if not found:
+        raise ProductNotFound(product_id)
+    return str(found[0][0])
+
+
+def _answer(product: str, code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    response = Response(product, code, headers, content_type=JSON)
+    response.headers["ETag"] = entity_tag(product)
+    return response

@@ -1,0 +1,5 @@
+"""The app, for `flask` and gunicorn."""
+
+from service import create_app
+
+app = create_app()
