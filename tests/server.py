@@ -1,0 +1,82 @@
+"""The service as it runs: gunicorn with its configuration, on a free port."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30
+STOP_SECONDS = 10
+
+
+@dataclass
+class Server:
+    """A running service."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Open a connection to it."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def ask(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[http.client.HTTPResponse, Any]:
+        """Send one request on a connection of its own; return the answer and its JSON."""
+        with closing(self.connect()) as connection:
+            encoded = None if body is None else json.dumps(body)
+            sent = {"Content-Type": "application/json"} if encoded else {}
+            connection.request(method, path, encoded, sent | (headers or {}))
+            response = connection.getresponse()
+            content = response.read()
+            return response, json.loads(content) if content else None
+
+    def workers(self) -> list[int]:
+        """Return the process ids of its workers."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in children.split()]
+
+
+@contextmanager
+def serving(uri: str, log: Path, **settings: str) -> Iterator[Server]:
+    """Serve the database at ``uri`` until the end of the block; the tables must be there."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        port = listener.getsockname()[1]
+        environment = os.environ | {"DATABASE_URI": uri} | settings
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "gunicorn",
+                    "--bind",
+                    f"fd://{listener.fileno()}",
+                    "wsgi:app",
+                ],
+                cwd=ROOT,
+                env=environment,
+                stderr=errors,
+                pass_fds=[listener.fileno()],
+            )
+    server = Server(port, process, log)
+    try:
+        # The socket listens already: the first answer waits for the first worker.
+        response, _ = server.ask("GET", "/health")
+        assert response.status == 200
+        yield server
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)

@@ -1,0 +1,113 @@
+"""The way to the database: lost connections, and what a poor role is refused."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, event, make_url, text
+
+from service.common.database import _refuse_dead
+from tests.conftest import app_with_tables, execute, logged, postgresql_database
+from tests.factories import product_body
+
+END_ALL_OTHERS = (
+    "SELECT pg_terminate_backend(pid, 10_000) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@pytest.fixture
+def client(postgresql_app: Flask) -> FlaskClient:
+    """Give a client that has created product 1."""
+    client = postgresql_app.test_client()
+    assert client.post("/products", json=product_body()).status_code == 201
+    return client
+
+
+@pytest.fixture
+def unnoticed(postgresql_app: Flask) -> Iterator[None]:
+    """Let dead connections leave the pool unnoticed, as one does that dies just then."""
+    engine = postgresql_app.extensions["engine"]
+    event.remove(engine, "checkout", _refuse_dead)
+    yield
+    event.listen(engine, "checkout", _refuse_dead)
+
+
+def end_connections(app: Flask) -> None:
+    """End every connection of the app from the server's side, and wait until they are gone."""
+    engine = create_engine(app.config["DATABASE_URI"])
+    with engine.connect() as connection:
+        ended = connection.scalars(text(END_ALL_OTHERS)).all()
+    assert ended
+    assert all(ended)
+    engine.dispose()
+
+
+READS = ["/products/1", "/products", "/products?limit=1&count=true", "/products?q=kettle"]
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.usefixtures("unnoticed")
+def test_a_read_that_meets_a_dead_connection_is_tried_again(
+    postgresql_app: Flask, client: FlaskClient, path: str
+) -> None:
+    end_connections(postgresql_app)
+
+    assert client.get(path).status_code == 200
+
+
+@pytest.mark.usefixtures("unnoticed")
+def test_a_write_that_meets_a_dead_connection_is_not_tried_again(
+    postgresql_app: Flask, client: FlaskClient
+) -> None:
+    end_connections(postgresql_app)
+
+    with logged(postgresql_app) as lines:
+        response = client.post("/products", json=product_body())
+        written = lines.getvalue()
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert len(written.splitlines()) == 1
+    assert len(client.get("/products").get_json()) == 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
+def test_a_write_is_never_sent_on_a_connection_that_is_known_to_be_dead(
+    postgresql_app: Flask, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    end_connections(postgresql_app)
+
+    response = client.patch("/products/1", json={"rating": 5}, headers=headers)
+
+    assert response.status_code == 200
+
+
+def test_searches_work_where_the_role_may_not_create_the_extension(
+    postgresql_server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("service.models")
+    log.addHandler(caplog.handler)  # the app's own logger passes nothing on
+    with postgresql_database(postgresql_server) as uri:
+        role = f"{make_url(uri).database}_role"
+        owner = create_engine(uri, isolation_level="AUTOCOMMIT")
+        with owner.connect() as connection:
+            connection.execute(text(f"CREATE ROLE {role}"))
+            connection.execute(text(f"GRANT CREATE ON SCHEMA public TO {role}"))
+            try:
+                poor = make_url(uri).update_query_dict({"options": f"-c role={role}"})
+                with app_with_tables(poor.render_as_string(hide_password=False)) as app:
+                    client = app.test_client()
+                    client.post("/products", json=product_body(name="Théière ÉMAILLÉE"))
+                    found = client.get("/products?q=émaillée&name=THÉI").get_json()
+                    execute(app, "DROP TABLE products CASCADE")
+            finally:
+                connection.execute(text(f"DROP OWNED BY {role} CASCADE"))
+                connection.execute(text(f"DROP ROLE {role}"))
+        owner.dispose()
+    log.removeHandler(caplog.handler)
+
+    assert [product["name"] for product in found] == ["Théière ÉMAILLÉE"]
+    assert caplog.text.count("Searches will be slow") == 1

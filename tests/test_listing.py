@@ -1,0 +1,348 @@
+"""Lists: what they hold, in which order, and that paging meets every product once."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert, update
+from werkzeug.test import TestResponse
+
+from service.common.database import transaction
+from service.common.json_body import number
+from service.listing import decode_cursor, encode_cursor
+from service.models import MAX_ID, Status, products
+from tests.conftest import empty
+from tests.factories import product_row
+
+COLUMNS = ("id", "name", "price", "rating", "category", "status")
+Product = dict[str, Any]
+
+# Few values, so that there are many ties; with cases and letters that fold.
+NAMES = ("Kettle", "kettle", "ÉTUI", "étui rouge", "100% wool", "a_b", "a\\b", "Straße", "Ζήτα")
+CATEGORIES = (None, "", "Café", "CAFÉ", "Garden", "Kitchen tools")
+rows = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(NAMES),
+        "img_url": st.just("https://img.example.com/1.jpg"),
+        "description": st.sampled_from((None, "", "Red wool", "whistles; ÉTÉ", "50_50")),
+        "price": st.sampled_from((Decimal("0.00"), Decimal("9.99"), Decimal("10.00"))),
+        "rating": st.integers(0, 2),
+        "category": st.sampled_from(CATEGORIES),
+        "status": st.sampled_from(tuple(Status)),
+    }
+)
+sorts = st.lists(
+    st.tuples(st.sampled_from(COLUMNS), st.booleans()), max_size=4, unique_by=lambda key: key[0]
+)
+
+
+def catalogue(app: Flask, *columns: Product) -> list[int]:
+    """Empty the table, fill it with these products, and return their ids."""
+    empty(app)
+    with app.app_context(), transaction() as connection:
+        return [
+            connection.execute(insert(products).values(row).returning(products.c.id)).scalar_one()
+            for row in columns
+        ]
+
+
+def listed(client: FlaskClient, **parameters: Any) -> list[Product]:
+    return read(client.get("/products", query_string=urlencode(parameters, doseq=True)))
+
+
+def read(response: TestResponse) -> list[Product]:
+    assert response.status_code == 200, response.text
+    found: list[Product] = json.loads(response.data, parse_float=Decimal)
+    return found
+
+
+def link(response: TestResponse, rel: str) -> str | None:
+    for target in response.headers["Link"].split(", "):
+        if target.endswith(f'; rel="{rel}"'):
+            return target[1 : target.index(">")]
+    return None
+
+
+def in_order(found: list[Product], sort: list[tuple[str, bool]]) -> list[Product]:
+    """Sort as the contract says: by code point, null beyond every value, ties by id."""
+    for name, descends in reversed([*sort, ("id", False)]):
+        found = sorted(
+            found,
+            key=lambda product: (
+                product[name] is None,
+                "" if product[name] is None else product[name],
+            ),
+            reverse=descends,
+        )
+    return found
+
+
+def spelled(sort: list[tuple[str, bool]]) -> dict[str, str]:
+    keys = ",".join(f"{'-' if descends else ''}{name}" for name, descends in sort)
+    return {"sort": keys} if keys else {}
+
+
+def searched(product: Product) -> list[str]:
+    texts = (product[name] for name in ("name", "description", "category"))
+    return [text.casefold() for text in texts if text is not None]
+
+
+MODEL: dict[str, Callable[[Product, Any], bool]] = {
+    "q": lambda product, q: all(
+        any(word in text for text in searched(product)) for word in q.casefold().split()
+    ),
+    "name": lambda product, part: part.casefold() in product["name"].casefold(),
+    "category": lambda product, names: (
+        product["category"] is not None
+        and product["category"].casefold() in [name.casefold() for name in names]
+    ),
+    "status": lambda product, names: product["status"] in [name.lower() for name in names],
+    "price": lambda product, ends: (
+        number(ends.split("-")[0]) <= product["price"] <= number(ends.split("-")[-1])
+    ),
+    "min_price": lambda product, price: product["price"] >= number(price),
+    "max_price": lambda product, price: product["price"] <= number(price),
+    "rating": lambda product, rating: product["rating"] == rating,
+    "min_rating": lambda product, rating: product["rating"] >= rating,
+    "id": lambda product, ids: product["id"] in ids,
+}
+filters = st.fixed_dictionaries(
+    {},
+    optional={
+        "q": st.sampled_from(("", "É", "é kettle", "WOOL 100%", "0_", "strasse", "ζΉΤΑ", "x")),
+        "name": st.sampled_from(("", "K", "É", "%", "_", "\\", "SS", "l_")),
+        "category": st.lists(st.sampled_from(("", "café", "KITCHEN TOOLS", "%")), max_size=2),
+        "status": st.lists(st.sampled_from(("active", "INACTIVE", "disabled")), max_size=2),
+        "price": st.sampled_from(("9.99", "0-9.99", "9.99-10", "10-0", "0.01-9.98")),
+        "min_price": st.sampled_from(("0", "9.99", "9.991", "1e1")),
+        "max_price": st.sampled_from(("0", "9.99", "9.999", "9999999999.99")),
+        "rating": st.integers(0, 2),
+        "min_rating": st.integers(0, 3),
+        "id": st.lists(st.integers(1, 12), max_size=3),
+    },
+)
+
+
+@given(st.lists(rows, max_size=12), filters, sorts)
+def test_a_list_is_what_its_parameters_say(
+    app: Flask, catalog: list[Product], wanted: dict[str, Any], sort: list[tuple[str, bool]]
+) -> None:
+    catalogue(app, *catalog)
+    client = app.test_client()
+    wanted = {name: value for name, value in wanted.items() if value != []}
+    expected = in_order(
+        [
+            product
+            for product in listed(client)
+            if all(MODEL[name](product, value) for name, value in wanted.items())
+        ],
+        sort,
+    )
+
+    assert listed(client, **wanted, **spelled(sort)) == expected
+
+    counted = client.get(
+        "/products", query_string=urlencode({**wanted, "count": "true"}, doseq=True)
+    )
+    assert counted.headers["X-Total-Count"] == str(len(expected))
+
+
+changes = st.one_of(
+    st.tuples(st.just("insert"), rows),
+    st.tuples(st.just("delete"), st.integers(0, 24)),
+    st.tuples(st.just("update"), st.integers(0, 24), rows),
+)
+
+
+@given(st.lists(rows, max_size=20), sorts, st.integers(1, 6), st.lists(st.lists(changes)))
+def test_following_next_meets_every_product_that_stayed_once_and_in_order(
+    app: Flask,
+    catalog: list[Product],
+    sort: list[tuple[str, bool]],
+    limit: int,
+    between: list[list[tuple[Any, ...]]],
+) -> None:
+    catalogue(app, *catalog)
+    client = app.test_client()
+    stayed = {product["id"]: product for product in listed(client)}
+    met: list[Product] = []
+    url: str | None = "/products?" + urlencode({"limit": limit, **spelled(sort)})
+
+    while url:
+        response = client.get(url)
+        met += read(response)
+        url = link(response, "next")
+        for change in between.pop() if between else []:
+            stayed.pop(changed(app, *change), None)
+
+    assert [product for product in met if product["id"] in stayed] == in_order(
+        list(stayed.values()), sort
+    )
+
+
+def changed(app: Flask, kind: str, *what: Any) -> int:
+    """Change the table past the pages; return the id of the product it was about."""
+    with app.app_context(), transaction() as connection:
+        if kind == "insert":
+            connection.execute(insert(products).values(what[0]))
+            return MAX_ID
+        if kind == "delete":
+            connection.execute(delete(products).where(products.c.id == what[0]))
+        else:
+            connection.execute(update(products).where(products.c.id == what[0]).values(what[1]))
+        return int(what[0])
+
+
+def test_a_page_says_where_the_next_and_the_first_are(app: Flask) -> None:
+    catalogue(app, *(product_row() for _ in range(5)))
+    client = app.test_client()
+
+    first = client.get("/products?limit=2&category=caf%C3%A9&category=garden&category=kitchen")
+    second = client.get(link(first, "next") or "")
+    third = client.get(link(second, "next") or "")
+
+    assert [p["id"] for page in (first, second, third) for p in read(page)] == [1, 2, 3, 4, 5]
+    assert link(third, "next") is None
+    assert read(client.get(link(third, "first") or "")) == read(first)
+    assert link(first, "prev") is None
+
+
+def test_a_page_that_is_just_full_has_no_next(app: Flask) -> None:
+    catalogue(app, product_row(), product_row())
+
+    assert link(app.test_client().get("/products?limit=2"), "next") is None
+
+
+def test_an_offset_skips_and_leads_back_and_on(app: Flask) -> None:
+    catalogue(app, *(product_row() for _ in range(7)))
+    client = app.test_client()
+
+    page = client.get("/products?limit=2&offset=3&sort=-id")
+
+    assert [product["id"] for product in read(page)] == [4, 3]
+    assert [p["id"] for p in read(client.get(link(page, "next") or ""))] == [2, 1]
+    assert [p["id"] for p in read(client.get(link(page, "prev") or ""))] == [6, 5]
+    assert [p["id"] for p in read(client.get(link(page, "first") or ""))] == [7, 6]
+    assert link(client.get(link(page, "first") or ""), "prev") is None
+
+
+def test_an_offset_beyond_the_end_is_an_empty_page(client: FlaskClient) -> None:
+    page = client.get("/products?limit=1&offset=2147483647&count=true")
+
+    assert page.get_json() == []
+    assert page.headers["X-Total-Count"] == "0"
+
+
+def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
+    assert "Link" not in client.get("/products").headers
+
+
+@pytest.mark.parametrize(
+    ("query", "faults"),
+    [
+        ("limt=5", [("limt", "is not a parameter; did you mean limit?")]),
+        ("Sort=id", [("Sort", "is not a parameter; did you mean sort?")]),
+        ("colour=red", [("colour", "is not a parameter")]),
+        ("limit=0", [("limit", "must be at least 1")]),
+        ("limit=1001", [("limit", "must be at most 1000")]),
+        ("limit=ten", [("limit", "must be an integer")]),
+        ("limit=", [("limit", "must be an integer")]),
+        ("limit=1.5", [("limit", "must be an integer")]),
+        ("limit=%D9%A3", [("limit", "must be an integer")]),
+        ("limit=1_0", [("limit", "must be an integer")]),
+        ("limit=1&limit=2", [("limit", "is there twice")]),
+        ("q=a&q=b", [("q", "is there twice")]),
+        ("offset=1", [("offset", "needs limit")]),
+        ("cursor=x", [("cursor", "needs limit")]),
+        ("limit=1&offset=-1", [("offset", "must be at least 0")]),
+        ("limit=1&offset=2147483648", [("offset", "must be at most 2147483647")]),
+        (
+            "limit=1&offset=0&cursor=x",
+            [("cursor", "does not go with offset")],
+        ),
+        ("price=cheap", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
+        ("price=-5", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
+        ("price=1.999", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
+        ("min_price=-1", [("min_price", "must be at least 0")]),
+        ("max_price=1e400", [("max_price", "must be at most 9999999999.99")]),
+        ("max_price=NaN", [("max_price", "must be a number")]),
+        ("rating=4.5", [("rating", "must be an integer")]),
+        ("min_rating=2147483648", [("min_rating", "must be at most 2147483647")]),
+        ("id=1&id=0", [("id", "must be at least 1")]),
+        ("id=a", [("id", "must be an integer")]),
+        ("status=gone", [("status", "must be 'active', 'disabled' or 'inactive'")]),
+        (
+            "sort=colour",
+            [
+                (
+                    "sort",
+                    "must be id, name, price, rating, category or status, "
+                    "with - in front for descending",
+                )
+            ],
+        ),
+        ("count=yes", [("count", "must be true or false")]),
+        ("q=%00", [("q", "must not contain U+0000")]),
+        ("name=%FF", [("name", "must be Unicode, without unpaired surrogates")]),
+        ("category=" + "x" * 256, [("category", "must have at most 255 characters")]),
+        (
+            "limit=0&rating=x&colour=red",
+            [
+                ("colour", "is not a parameter"),
+                ("rating", "must be an integer"),
+                ("limit", "must be at least 1"),
+            ],
+        ),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(
+    client: FlaskClient, query: str, faults: list[tuple[str, str]]
+) -> None:
+    response = client.get(f"/products?{query}")
+
+    assert response.status_code == 400
+    assert response.mimetype == "application/problem+json"
+    errors = response.get_json()["errors"]
+    assert [(fault["parameter"], fault["detail"]) for fault in errors] == faults
+
+
+BY_NAME = (("name", False), ("id", False))
+CURSOR = encode_cursor(("Kettle", 7), BY_NAME)
+
+
+def test_a_cursor_is_short_and_gives_its_place_back() -> None:
+    assert len(CURSOR) < 32
+    assert decode_cursor(CURSOR, BY_NAME) == ("Kettle", 7)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *(CURSOR[:i] + ("A" if CURSOR[i] != "A" else "B") + CURSOR[i + 1 :] for i in range(9)),
+        CURSOR[:-1],
+        CURSOR + "A",
+        CURSOR + "=",
+        "",
+        "é",
+        encode_cursor(("Kettle", 7), (("name", True), ("id", False))),
+        encode_cursor((7,), (("id", False),)),
+        encode_cursor((7, 7), BY_NAME),
+        encode_cursor(("Kettle", 0), BY_NAME),
+        encode_cursor(("a\0b", 7), BY_NAME),
+        encode_cursor(([[]] * 3, 7), BY_NAME),
+    ],
+)
+def test_a_damaged_or_foreign_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
+    response = client.get(f"/products?limit=1&sort=name&cursor={quote(cursor)}")
+
+    assert response.status_code == 400
+    assert response.get_json()["errors"] == [
+        {"parameter": "cursor", "detail": "is damaged, or was made for another sort"}
+    ]

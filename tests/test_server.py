@@ -1,0 +1,283 @@
+"""What only the running service shows: its workers, its memory, its connections, its signals."""
+
+import http.client
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from service.models import db
+from tests.conftest import app_with_tables, execute, postgresql_database
+from tests.factories import product_body
+from tests.server import Server, serving
+
+THREADS = 8
+POSTS = 25
+MANY = 100_000
+MORE_THAN_BUFFERS_HOLD = 40_000
+MOST_GROWTH = 30 * 1024
+MEBIBYTE = 1024 * 1024
+SECONDS = 30
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def tables(empty_database: str) -> Iterator[Flask]:
+    """Give an app on a database of the test's own."""
+    with app_with_tables(empty_database) as app:
+        yield app
+
+
+@pytest.fixture
+def postgresql_tables(postgresql_server: str) -> Iterator[Flask]:
+    with postgresql_database(postgresql_server) as uri, app_with_tables(uri) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run two workers on one SQLite file."""
+    folder = tmp_path_factory.mktemp("server")
+    uri = f"sqlite:///{folder / 'products.db'}"
+    with app_with_tables(uri), serving(uri, folder / "log", WEB_CONCURRENCY="2") as server:
+        yield server
+
+
+def uri_of(app: Flask) -> str:
+    return str(app.config["DATABASE_URI"])
+
+
+def seed(app: Flask, count: int) -> None:
+    seeded = app.test_cli_runner().invoke(args=["db-seed", "--count", str(count)])
+    assert seeded.exit_code == 0, seeded.output
+
+
+def connected(server: Server, receive_buffer: int | None = None) -> socket.socket:
+    """Open a socket to the service; a small buffer stalls the sender soon."""
+    connection = socket.socket()
+    connection.settimeout(SECONDS)
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.connect(("127.0.0.1", server.port))
+    return connection
+
+
+def begin_list(server: Server) -> tuple[socket.socket, bytes]:
+    """Ask for the whole list, and read no more than its beginning."""
+    connection = connected(server, receive_buffer=4096)
+    connection.sendall(b"GET /products HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    beginning = connection.recv(1024)
+    while b'[{"id"' not in beginning:
+        beginning += connection.recv(1024)
+    return connection, beginning
+
+
+def read_on(connection: socket.socket) -> bytes:
+    """Read until the service closes the connection."""
+    pieces = iter(lambda: connection.recv(MEBIBYTE), b"")
+    return b"".join(pieces)
+
+
+def test_clients_that_post_at_once_to_sqlite_all_succeed(sqlite_server: Server) -> None:
+    before = {product["id"] for product in sqlite_server.ask("GET", "/products")[1]}
+
+    def post(thread: int) -> list[tuple[int, int, str]]:
+        answers = []
+        with closing(sqlite_server.connect()) as connection:
+            for number in range(POSTS):
+                body = product_body(name=f"{thread}/{number}")
+                connection.request("POST", "/products", json.dumps(body), JSON)
+                response = connection.getresponse()
+                product = json.loads(response.read())
+                answers.append((response.status, product.get("id"), product.get("name")))
+        return answers
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = [answer for of_thread in pool.map(post, range(THREADS)) for answer in of_thread]
+
+    assert len(sqlite_server.workers()) == 2
+    assert [status for status, _, _ in answers] == [201] * (THREADS * POSTS)
+    stored = {p["id"]: p["name"] for p in sqlite_server.ask("GET", "/products")[1]}
+    assert len(stored) == len(before) + THREADS * POSTS
+    assert {number: stored[number] for number in stored.keys() - before} == {
+        number: name for _, number, name in answers
+    }
+
+
+def kibibytes(pid: int, name: str) -> int:
+    """Return a figure of a process's memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def test_a_long_list_streams_whole_in_little_memory(tables: Flask, tmp_path: Path) -> None:
+    seed(tables, MANY)
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        (worker,) = server.workers()
+        server.ask("GET", "/products?limit=1")
+        Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak is what it has now
+        before = kibibytes(worker, "VmRSS")
+
+        response, listed = server.ask("GET", "/products")
+
+        assert response.status == 200
+        assert [product["id"] for product in listed] == list(range(1, MANY + 1))
+        assert server.workers() == [worker]
+        assert kibibytes(worker, "VmHWM") - before < MOST_GROWTH
+
+
+def test_a_stream_that_breaks_cannot_be_taken_for_a_whole_list(
+    tables: Flask, tmp_path: Path
+) -> None:
+    seed(tables, MORE_THAN_BUFFERS_HOLD)
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        workers = server.workers()
+        connection, beginning = begin_list(server)
+        with connection:
+            execute(tables, "ALTER TABLE products RENAME TO gone")
+            received = beginning + read_on(connection)
+
+        assert b"Transfer-Encoding: chunked" in received
+        assert b'"id":1,' in received
+        assert f'"id":{MORE_THAN_BUFFERS_HOLD},'.encode() not in received
+        end = received[-20:].rstrip()
+        assert not end.endswith(b"\r\n0")
+        assert not end.endswith(b"]")
+        assert server.ask("GET", "/health")[0].status == 200
+        assert server.workers() == workers
+
+
+def backends(app: Flask) -> tuple[float, set[str]]:
+    """Return for how many seconds all other connections were quiet, and their states."""
+    with app.app_context(), db.engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT extract(epoch FROM min(clock_timestamp() - state_change)),"
+                " array_agg(state) FROM pg_stat_activity"
+                " WHERE application_name = 'products' AND datname = current_database()"
+                " AND pid <> pg_backend_pid()"
+            )
+        ).one()
+    return float(found[0] or 0), set(found[1] or ())
+
+
+def test_a_client_that_stops_reading_costs_no_database_connection(
+    postgresql_tables: Flask, tmp_path: Path
+) -> None:
+    seed(postgresql_tables, MORE_THAN_BUFFERS_HOLD)
+    with serving(uri_of(postgresql_tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        connection, beginning = begin_list(server)
+        with connection:
+            deadline = time.monotonic() + SECONDS
+            # The stream has stalled when it has asked the database nothing for a second.
+            while (seen := backends(postgresql_tables))[0] < 1:
+                assert time.monotonic() < deadline, seen
+
+            assert seen[1] == {"idle"}
+            rest = read_on(connection)
+        assert f'"id":{MORE_THAN_BUFFERS_HOLD},'.encode() in beginning + rest
+        assert rest.endswith(b"]\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 8200 + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * 4100 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+    ],
+    ids=["request line", "version", "header", "long header", "long request line"],
+)
+def test_what_gunicorn_refuses_is_a_problem_document_too(
+    sqlite_server: Server, sent: bytes, code: int
+) -> None:
+    with connected(sqlite_server) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        problem = json.loads(response.read())
+
+    assert response.status == code
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert problem["request_id"] == response.headers["X-Request-ID"] != ""
+    assert (problem["type"], problem["status"]) == ("about:blank", code)
+    assert problem["title"] == HTTPStatus(code).phrase
+    assert problem["detail"]
+
+
+def test_the_location_of_a_new_product_can_be_fetched(sqlite_server: Server) -> None:
+    response, created = sqlite_server.ask("POST", "/products", product_body())
+
+    location = urlsplit(response.headers["Location"])
+    assert (location.scheme, location.netloc) == ("http", f"127.0.0.1:{sqlite_server.port}")
+    fetched, product = sqlite_server.ask("GET", location.path)
+    assert (fetched.status, product) == (200, created)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tables: Flask, tmp_path: Path, number: signal.Signals) -> None:
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
+        workers = server.workers()
+        server.ask("GET", "/products")
+
+        server.process.send_signal(number)
+
+        assert server.process.wait(SECONDS) == 0
+        assert workers
+        assert [pid for pid in workers if Path(f"/proc/{pid}").exists()] == []
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(("excess", "code"), [(0, 201), (1, 413), (100_000, 413)])
+def test_a_chunked_body_may_have_one_mebibyte(
+    sqlite_server: Server, excess: int, code: int
+) -> None:
+    body = json.dumps(product_body()).encode().ljust(MEBIBYTE + excess)
+    chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    with closing(sqlite_server.connect()) as connection:
+        connection.request("POST", "/products", chunks, JSON, encode_chunked=True)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+
+    assert response.status == code, answer
+    assert response.headers["X-Request-ID"]
+
+
+def end_backends(app: Flask) -> int:
+    """End all other connections to the database, as its restart does; return how many."""
+    with app.app_context(), db.engine.connect() as connection:
+        ended = connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend'"
+            )
+        ).scalars()
+        return list(ended).count(True)
+
+
+def test_dead_database_connections_are_noticed(postgresql_tables: Flask, tmp_path: Path) -> None:
+    with serving(uri_of(postgresql_tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        response, created = server.ask("POST", "/products", product_body())
+        assert response.status == 201
+        path = f"/products/{created['id']}"
+
+        assert end_backends(postgresql_tables) > 0
+        assert server.ask("GET", path)[0].status == 200
+
+        assert end_backends(postgresql_tables) > 0
+        response, again = server.ask("POST", "/products", product_body())
+        assert response.status == 201
+        assert [p["id"] for p in server.ask("GET", "/products")[1]] == [created["id"], again["id"]]
