@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
@@ -13,7 +13,17 @@ from zlib import crc32
 
 from flask import Request
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, union_all
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from service.common.database import read
@@ -37,39 +47,38 @@ PLACE_TYPES = {
     name: TypeAdapter[Any](Product.__annotations__[name])
     for name in ("id", "name", "price", "rating", "category", "status")
 }
-CONDITIONS: dict[str, ColumnElement[bool]] = {
+Parameters = list[BindParameter[Any]]
+CONDITIONS: dict[str, Callable[[Parameters], ColumnElement[bool]]] = {
+    "word": lambda words: and_(*(like(SEARCHED, word) for word in words)),
     # A part of the name is a part of what is searched, too, which has the index.
-    "name": like(SEARCHED, "name") & like(func.fold(products.c.name), "name"),
-    "status": products.c.status.in_(bindparam("status", expanding=True)),
-    "lowest": products.c.price >= bindparam("lowest"),
-    "highest": products.c.price <= bindparam("highest"),
-    "rating": products.c.rating == bindparam("rating"),
-    "min_rating": products.c.rating >= bindparam("min_rating"),
-    "id": products.c.id.in_(bindparam("id", expanding=True)),
+    "name": lambda parts: like(SEARCHED, parts[0]) & like(func.fold(products.c.name), parts[0]),
+    "category": lambda categories: or_(
+        *(func.fold(products.c.category) == func.fold(category) for category in categories)
+    ),
+    "status": products.c.status.in_,
+    "lowest": lambda prices: products.c.price >= prices[0],
+    "highest": lambda prices: products.c.price <= prices[0],
+    "rating": lambda ratings: products.c.rating == ratings[0],
+    "min_rating": lambda ratings: products.c.rating >= ratings[0],
+    "id": products.c.id.in_,
 }
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The conditions of a list without their values: all of one filter share a statement."""
+    """The conditions of a list, each with the number of its values.
 
-    names: tuple[str, ...]
-    words: int
-    categories: int
+    The values are elsewhere: all lists of one filter share a statement.
+    """
 
-    def is_all(self) -> bool:
-        """Say whether nothing is filtered."""
-        return not (self.names or self.words or self.categories)
+    counts: tuple[tuple[str, int], ...]
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL of every condition."""
-        folded = func.fold(products.c.category)
-        conditions = [CONDITIONS[name] for name in self.names]
-        conditions += [like(SEARCHED, f"word_{i}") for i in range(self.words)]
-        if self.categories:
-            parameters = (func.fold(bindparam(f"category_{i}")) for i in range(self.categories))
-            conditions.append(or_(*(folded == parameter for parameter in parameters)))
-        return conditions
+        return [
+            CONDITIONS[name]([bindparam(f"{name}_{i}") for i in range(count)])
+            for name, count in self.counts
+        ]
 
 
 @dataclass(frozen=True)
@@ -84,15 +93,11 @@ class Listing:
     @classmethod
     def of(cls, query: ListQuery) -> "Listing":
         """Make the listing of a validated query; raises ``InvalidRequest`` for its cursor."""
-        words = _words(query.get("q", ""))
-        categories = query.get("category", [])
-        values: dict[str, Any] = {f"word_{i}": _part(word) for i, word in enumerate(words)}
-        values |= {f"category_{i}": category for i, category in enumerate(categories)}
         conditions = _conditions(query)
         sort = sort_keys(query.get("sort", []))
         return cls(
-            Filter(tuple(conditions), len(words), len(categories)),
-            values | conditions,
+            Filter(tuple((name, len(values)) for name, values in conditions.items())),
+            {f"{name}_{i}": v for name, values in conditions.items() for i, v in enumerate(values)},
             sort,
             decode_cursor(query["cursor"], sort) if "cursor" in query else None,
         )
@@ -167,28 +172,24 @@ def decode_cursor(cursor: str, sort: tuple[Key, ...]) -> Place:
     return place
 
 
-def _conditions(query: ListQuery) -> dict[str, Any]:
-    """Return the value for each of ``CONDITIONS`` that the query asks for."""
-    conditions: dict[str, Any] = {
-        name: value
-        for name, value in query.items()
-        if name in ("status", "rating", "min_rating", "id")
-    }
-    if "name" in query:
-        conditions["name"] = _part(query["name"])
+def _conditions(query: ListQuery) -> dict[str, list[Any]]:
+    """Return the values for each of ``CONDITIONS`` that the query asks for."""
     low, high = query.get("price", (None, None))
     lowest = [amount for amount in (low, query.get("min_price")) if amount is not None]
     highest = [amount for amount in (high, query.get("max_price")) if amount is not None]
-    # Prices are whole cents, so are their bounds: then both databases compare them exactly.
-    if lowest:
-        conditions["lowest"] = max(lowest).quantize(CENT, ROUND_CEILING)
-    if highest:
-        conditions["highest"] = min(highest).quantize(CENT, ROUND_FLOOR)
-    return conditions
-
-
-def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(text.split()))
+    conditions: dict[str, list[Any]] = {
+        "word": [_part(word) for word in dict.fromkeys(query.get("q", "").split())],
+        "name": [_part(query["name"])] if "name" in query else [],
+        "category": query.get("category", []),
+        "status": query.get("status", []),
+        # Prices are whole cents, so are their bounds: then both databases compare them exactly.
+        "lowest": [max(lowest).quantize(CENT, ROUND_CEILING)] if lowest else [],
+        "highest": [min(highest).quantize(CENT, ROUND_FLOOR)] if highest else [],
+        "rating": [query["rating"]] if "rating" in query else [],
+        "min_rating": [query["min_rating"]] if "min_rating" in query else [],
+        "id": query.get("id", []),
+    }
+    return {name: values for name, values in conditions.items() if values}
 
 
 def _part(text: str) -> str:
@@ -230,7 +231,7 @@ def _count(narrowed: Filter) -> Select[Any]:
         select(func.count())
         .select_from(products)
         .where(*narrowed.conditions())
-        .execution_options(prepare=narrowed.is_all())
+        .execution_options(prepare=not narrowed.counts)
     )
 
 
@@ -260,7 +261,7 @@ def _rows(
         statement = (
             select(ranges.c.product).order_by(*_order(ranges.c, sort)).limit(bindparam("limit"))
         )
-    return statement.execution_options(prepare=narrowed.is_all())
+    return statement.execution_options(prepare=not narrowed.counts)
 
 
 def _ranges(sort: tuple[Key, ...], nulls: tuple[bool, ...]) -> Iterator[list[ColumnElement[bool]]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    BindParameter,
     CheckConstraint,
     ColumnElement,
     Connection,
@@ -18,7 +19,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    bindparam,
     event,
     func,
     literal_column,
@@ -139,9 +139,9 @@ SEARCHED: ColumnElement[str] = literal_column(
 )
 
 
-def like(folded: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
-    """Compare a folded text with the LIKE pattern in the parameter of that name."""
-    return folded.like(func.fold(bindparam(pattern)), escape="\\")
+def like(folded: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnElement[bool]:
+    """Compare a folded text with a LIKE pattern."""
+    return folded.like(func.fold(pattern), escape="\\")
 
 
 # The best case folding that PostgreSQL has from a version on.

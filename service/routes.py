@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context, url_for
-from sqlalchemy import Executable, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from service.common import status
-from service.common.database import Rows, read_scalar, run, transaction, write
+from service.common.database import Rows, Statement, read, run, transaction, write
 from service.common.json_body import JSON
 from service.common.preconditions import check, entity_tag, is_conditional, is_modified
 from service.listing import Listing
@@ -71,9 +71,7 @@ def create_product() -> Response:
 @blueprint.get("/<product_id:product_id>")
 def read_product(product_id: int) -> Response:
     """Read a product."""
-    product = read_scalar(_product, {"product_id": product_id})
-    if product is None:
-        raise ProductNotFound(product_id)
+    product = _first(product_id, read(_product, {"product_id": product_id}))
     tag = entity_tag(product)
     if not is_modified(request, tag):
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
@@ -104,7 +102,7 @@ def delete_product(product_id: int) -> Response:
     return response
 
 
-def _change(statement: Executable, product_id: int, columns: dict[str, Any]) -> Rows:
+def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> Rows:
     """Carry out a write; with preconditions, under the lock of the product they speak of."""
     parameters = {"product_id": product_id, **columns}
     if not is_conditional(request):
