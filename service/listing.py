@@ -29,7 +29,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from service.common.database import read
 from service.common.error_handlers import InvalidRequest
 from service.common.json_body import number
-from service.models import SEARCHED, like, product_json, products
+from service.models import SEARCHED, ProductJSON, like, product_json, products
 from service.schemas import NEEDS_LIMIT, ListQuery, Product
 
 CENT = Decimal("0.01")
@@ -252,10 +252,13 @@ def _rows(
         .limit(bindparam("limit"))
         for beyond in (_ranges(sort, nulls) if nulls else [[]])
     ]
-    if len(branches) == 1:
+    if skip:
+        # Only what is in the page is rendered, not what is skipped.
+        rows = branches[0].with_only_columns(*products.c).offset(bindparam("offset"))
+        page = rows.subquery(products.name)
+        statement = select(ProductJSON(*page.c)).order_by(*_order(page.c, sort))
+    elif len(branches) == 1:
         statement = branches[0].with_only_columns(product_json)
-        if skip:
-            statement = statement.offset(bindparam("offset"))
     else:
         ranges = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
         statement = (
