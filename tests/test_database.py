@@ -13,7 +13,7 @@ from tests.conftest import app_with_tables, execute, logged, postgresql_database
 from tests.factories import product_body
 
 END_ALL_OTHERS = (
-    "SELECT pg_terminate_backend(pid, 10_000) FROM pg_stat_activity"
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 
