@@ -8,7 +8,13 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from service import demo, openapi, operations, page, routes
-from service.common import cli_commands, database, error_handlers, log_handlers
+from service.common import (
+    cli_commands,
+    database,
+    error_handlers,
+    log_handlers,
+    security_headers,
+)
 from service.config import load_settings
 from service.models import db
 
@@ -35,6 +41,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.url_map.converters["product_id"] = routes.ProductIdConverter
 
     log_handlers.init_app(app)
+    security_headers.init_app(app)
     database.init_app(app, db)
     error_handlers.init_app(app)
     cli_commands.init_app(app, db, demo.products, "products")

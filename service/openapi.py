@@ -12,7 +12,7 @@ from flask import Blueprint, Response, current_app, render_template, send_from_d
 from pydantic import TypeAdapter
 from werkzeug.routing import Map, Rule
 
-from service.common import status
+from service.common import security_headers, status
 from service.common.error_handlers import PROBLEM
 from service.common.json_body import JSON, MERGE_PATCH
 from service.models import MAX_ID
@@ -199,7 +199,7 @@ OPERATIONS = {
     "operations.health": Operation({JSON: HEALTH}),
     "openapi.document": Operation({JSON: {"type": "object"}}),
     "openapi.read_and_try": Operation({HTML: {"type": "string"}}),
-    "page.index": Operation({JSON: SERVICE}),
+    "page.index": Operation({JSON: SERVICE, HTML: {"type": "string"}}),
 }
 
 
@@ -210,9 +210,11 @@ def document() -> Response:
 
 
 @blueprint.get("/apidocs")
-def read_and_try() -> str:
+def read_and_try() -> Response:
     """Show this description, to read and to try."""
-    return render_template("apidocs.html")
+    response = Response(render_template("apidocs.html"))
+    response.headers[security_headers.POLICY] = security_headers.WITH_INLINE_STYLE
+    return response
 
 
 @blueprint.get("/apidocs/<path:filename>")

@@ -50,6 +50,7 @@ AMOUNT = r"[0-9]{1,10}(\.[0-9]{1,2})?"
 AMOUNT_RANGE = re.compile(f"({AMOUNT})(?:-({AMOUNT}))?")
 SORT_KEY = "^-?(id|name|price|rating|category|status)$"
 
+ONLY_WHITE_SPACE = "must not be only white space"
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a member of a product",
@@ -79,7 +80,7 @@ def _storable(text: str) -> str:
 
 def _not_blank(text: str) -> str:
     if text.isspace():
-        raise PydanticCustomError("blank", "must not be only white space")
+        raise PydanticCustomError("blank", ONLY_WHITE_SPACE)
     return _storable(text)
 
 

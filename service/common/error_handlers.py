@@ -18,6 +18,7 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
 )
 
+from service.common import security_headers
 from service.common.log_handlers import new_request_id, request_id
 
 RETRY_AFTER_SECONDS = 2
@@ -131,6 +132,6 @@ def problem_response(status: int, reason: str, detail: str) -> bytes:
     body = problem(status, safe, name)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {PROBLEM}\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-ID: {name}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-ID: {name}\r\n{security_headers.HEAD}\r\n"
     )
     return head.encode("latin-1") + body

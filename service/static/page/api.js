@@ -1,0 +1,95 @@
+// Requests to the service: nothing but the public API.
+import { newToken, token } from "./token.js";
+
+const PRODUCTS = document.body.dataset.products;
+const PATIENCE_MS = 30_000;
+const UNREACHABLE = "The service cannot be reached. Nothing you typed is lost.";
+
+// An answer of 400 and above, or none at all (status 0).
+export class Failure extends Error {
+  constructor(message, status = 0, errors = [], options = {}) {
+    super(message, options);
+    this.status = status;
+    this.errors = errors;
+  }
+
+  // Whether the same request may succeed later.
+  get isTemporary() {
+    return this.status === 0 || this.status === 401 || this.status >= 500;
+  }
+}
+
+// Resolves with {body, etag, next, total} of the answer; rejects with a Failure.
+export async function send(method, path, { body, etag, signal, keepalive = false } = {}) {
+  const attempt = async () => {
+    const headers = {};
+    const used = token();
+    if (body) {
+      headers["Content-Type"] = "application/json";
+    }
+    if (etag) {
+      headers["If-Match"] = etag;
+    }
+    if (used && method !== "GET") {
+      headers.Authorization = `Bearer ${used}`;
+    }
+    const patience = AbortSignal.timeout(PATIENCE_MS);
+    try {
+      const response = await fetch(path, {
+        method,
+        headers,
+        keepalive,
+        body: body && JSON.stringify(body),
+        signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      });
+      return { used, response, text: await response.text() };
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new Failure(UNREACHABLE, 0, [], { cause: error });
+    }
+  };
+
+  let answer = await attempt();
+  while (answer.response.status === 401 && !keepalive && (await newToken(answer.used))) {
+    answer = await attempt();
+  }
+  return read(answer);
+}
+
+function read({ response, text }) {
+  let body = null;
+  try {
+    body = text && JSON.parse(text);
+  } catch {
+    // Something between here and the service has answered.
+    throw new Failure(`${UNREACHABLE} (${response.status})`, response.ok ? 0 : response.status);
+  }
+  if (!response.ok) {
+    const reference = response.status >= 500 ? ` (request ${body.request_id})` : "";
+    throw new Failure(`${body.detail}${reference}`, response.status, body.errors);
+  }
+  return {
+    body,
+    etag: strong(response.headers.get("ETag")),
+    next: cursorIn(response.headers.get("Link")),
+    total: Number(response.headers.get("X-Total-Count")),
+  };
+}
+
+export const pathOf = (id) => `${PRODUCTS}/${id}`;
+export const list = (query, signal) => send("GET", `${PRODUCTS}?${query}`, { signal });
+export const get = (id, signal) => send("GET", pathOf(id), { signal });
+export const create = (product) => send("POST", PRODUCTS, { body: product });
+export const replace = (id, product, etag) => send("PUT", pathOf(id), { body: product, etag });
+export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
+export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
+
+// A proxy that compresses weakens the tag, though the product is the same.
+function strong(tag) {
+  return tag?.replace(/^W\//, "").replace(/-gzip"$/, '"');
+}
+
+function cursorIn(link) {
+  const next = link?.match(/<([^>]*)>; rel="next"/);
+  return next && new URL(next[1]).searchParams.get("cursor");
+}

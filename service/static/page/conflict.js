@@ -1,0 +1,63 @@
+// Theirs beside mine, member by member, when somebody else has saved meanwhile.
+import { byId, copyOf } from "./dom.js";
+import { MEMBERS, labelOf, textOf } from "./fields.js";
+
+// The members in which two products differ.
+export function differing(one, other) {
+  return MEMBERS.filter((member) => textOf(member, one[member]) !== textOf(member, other[member]));
+}
+
+// Resolves with the product as it was picked, null if it is not to be saved. Of what only one of
+// us has changed since `base`, the change is picked to begin with.
+export function pick(base, mine, theirs) {
+  const members = differing(mine, theirs);
+  byId("conflict_members").replaceChildren(
+    ...members.map((member) => row(member, base, mine, theirs)),
+  );
+  const dialog = byId("conflict_dialog");
+  return new Promise((resolve) => {
+    const done = new AbortController();
+    const close = (product) => {
+      done.abort();
+      dialog.close();
+      resolve(product);
+    };
+    const on = (id, event, act) =>
+      byId(id).addEventListener(
+        event,
+        (happened) => {
+          happened.preventDefault();
+          act();
+        },
+        { signal: done.signal },
+      );
+    on("conflict_form", "submit", () => close(picked(members, mine, theirs)));
+    on("conflict-cancel-btn", "click", () => close(null));
+    on("conflict_dialog", "cancel", () => close(null));
+    dialog.showModal();
+  });
+}
+
+function row(member, base, mine, theirs) {
+  const line = copyOf("conflict_template");
+  line.dataset.member = member;
+  line.querySelector("th").textContent = labelOf(member);
+  const unchanged = textOf(member, base[member]) === textOf(member, mine[member]);
+  for (const [side, product] of Object.entries({ mine, theirs })) {
+    const radio = line.querySelector(`input[value="${side}"]`);
+    radio.name = `pick_${member}`;
+    radio.checked = (side === "theirs") === unchanged;
+    radio.setAttribute("aria-label", `${labelOf(member)}: ${side}`);
+    radio.nextElementSibling.textContent = textOf(member, product[member]) || "nothing";
+  }
+  return line;
+}
+
+function picked(members, mine, theirs) {
+  const chosen = new FormData(byId("conflict_form"));
+  const product = { ...mine };
+  for (const member of members) {
+    product[member] = { mine, theirs }[chosen.get(`pick_${member}`)][member];
+  }
+  return product;
+}
