@@ -11,22 +11,23 @@ SEED = 20_261_123
 
 
 class Range(NamedTuple):
-    """What a category is made of: its products, and its prices in dollars from and to."""
+    """What a category is made of: its picture, its products, its prices in dollars from and to."""
 
+    picture: str
     nouns: tuple[str, ...]
     cheapest: int
     dearest: int
 
 
 CATEGORIES = {
-    "Kitchen": Range(("Kettle", "Saucepan", "Chef's Knife", "Mixing Bowl", "Teapot"), 8, 180),
-    "Garden": Range(("Watering Can", "Pruning Shears", "Planter", "Lantern", "Rake"), 6, 140),
-    "Furniture": Range(("Armchair", "Bookcase", "Desk", "Side Table", "Stool"), 45, 1900),
-    "Clothing": Range(("Jacket", "Pullover", "Scarf", "Rain Coat", "Cap"), 12, 320),
-    "Shoes": Range(("Trainers", "Ankle Boots", "Sandals", "Loafers", "Slippers"), 20, 260),
-    "Electronics": Range(("Headphones", "Desk Lamp", "Radio", "Loudspeaker", "Clock"), 15, 900),
-    "Toys": Range(("Building Blocks", "Puzzle", "Kite", "Wooden Train", "Board Game"), 5, 90),
-    "Stationery": Range(("Notebook", "Fountain Pen", "Pencil Case", "Diary", "Ruler"), 2, 75),
+    "Kitchen": Range("kettle", ("Kettle", "Saucepan", "Chef's Knife", "Mixing Bowl", "Teapot"), 8, 180),
+    "Garden": Range("watering-can", ("Watering Can", "Pruning Shears", "Planter", "Lantern", "Rake"), 6, 140),
+    "Furniture": Range("armchair", ("Armchair", "Bookcase", "Desk", "Side Table", "Stool"), 45, 1900),
+    "Clothing": Range("jacket", ("Jacket", "Pullover", "Scarf", "Rain Coat", "Cap"), 12, 320),
+    "Shoes": Range("trainers", ("Trainers", "Ankle Boots", "Sandals", "Loafers", "Slippers"), 20, 260),
+    "Electronics": Range("headphones", ("Headphones", "Desk Lamp", "Radio", "Loudspeaker", "Clock"), 15, 900),
+    "Toys": Range("train", ("Building Blocks", "Puzzle", "Kite", "Wooden Train", "Board Game"), 5, 90),
+    "Stationery": Range("notebook", ("Notebook", "Fountain Pen", "Pencil Case", "Diary", "Ruler"), 2, 75),
 }
 MAKERS = ("Alder", "Brück", "Calla", "Dovetail", "Élan", "Fjord", "Grove", "Haven", "Iris", "Juno")
 QUALITIES = ("Classic", "Compact", "Everyday", "Folding", "Heritage", "Light", "Sturdy", "Vintage")
@@ -38,7 +39,7 @@ def products(count: int) -> Iterator[dict[str, Any]]:
     """Yield ``count`` products as column values; a longer catalogue begins like a shorter one."""
     chance = random.Random(SEED)  # noqa: S311  # a demo is no secret
     names = list(CATEGORIES)
-    for number in range(1, count + 1):
+    for _ in range(count):
         category = chance.choice(names)
         kind = CATEGORIES[category]
         noun = chance.choice(kind.nouns)
@@ -48,7 +49,7 @@ def products(count: int) -> Iterator[dict[str, Any]]:
         description = f"{quality} {noun.lower()} in {colour}, made by {maker}."
         yield {
             "name": f"{maker} {quality} {noun}, {colour}",
-            "img_url": f"https://img.example.com/products/{number}.jpg",
+            "img_url": f"/static/demo/{kind.picture}.svg",
             "description": chance.choices((description, None), (90, 10))[0],
             "price": Decimal(f"{dollars}{chance.choice(ENDINGS)}"),
             "rating": chance.choices(range(6), (30, 3, 5, 12, 28, 22))[0],

@@ -16,13 +16,18 @@ export function withUndo(label, perform, undone) {
   const end = (act) => (leaving) => {
     clearTimeout(timer);
     waiting.delete(send);
+    if (item.contains(document.activeElement)) {
+      byId("new-btn").focus();
+    }
     item.remove();
     act(leaving);
   };
   const send = end(perform);
   const timer = setTimeout(send, UNDO_MS, false);
   waiting.add(send);
-  item.querySelector("button").addEventListener("click", () => end(undone)());
+  const undo = item.querySelector("button");
+  undo.addEventListener("click", () => end(undone)());
+  undo.focus();
 }
 
 window.addEventListener("pagehide", () => {

@@ -9,7 +9,7 @@ const results = byId("search_results");
 const hidden = new Set(); // what is about to be deleted
 const products = new Map(); // what is shown, by id
 const count = new Intl.NumberFormat("en");
-const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const money = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 
 let fetching = new AbortController();
 let next = null;
