@@ -2,11 +2,15 @@
 import * as api from "./api.js";
 import { withUndo } from "./deletion.js";
 import { byId, choose, confirmed } from "./dom.js";
+import * as editor from "./editor.js";
 import * as list from "./list.js";
 import { say } from "./messages.js";
 
 const AT_ONCE = 4;
-const MEANWHILE = "was changed by somebody else meanwhile";
+const REASONS = {
+  404: "was deleted by somebody else meanwhile",
+  412: "was changed by somebody else meanwhile",
+};
 let lastBox = null;
 
 const boxes = () => list.rows().map((line) => line.querySelector('[name="selected"]'));
@@ -64,16 +68,18 @@ async function withProgress(products, work) {
   return failures;
 }
 
-const reasonOf = (failure) => (failure.status === 412 ? MEANWHILE : failure.message);
+const reasonOf = (failure) => REASONS[failure.status] ?? failure.message;
 
 async function setStatus(products, status) {
   say(`Setting the status of ${counted(products.length)}…`);
   const failures = await withProgress(products, async (product) => {
     const { body, etag } = await api.get(product.id);
     if (body.status !== product.status) {
-      throw new api.Failure(MEANWHILE, 412);
+      throw new api.Failure(REASONS[412], 412);
     }
-    list.update((await api.change(product.id, { status }, etag)).body);
+    const answer = await api.change(product.id, { status }, etag);
+    list.update(answer.body);
+    editor.follow(product.id, answer.body, answer.etag);
   });
   await summarize(products, failures, "updated", (again) => setStatus(again, status));
 }
@@ -81,7 +87,7 @@ async function setStatus(products, status) {
 async function remove(products) {
   const ids = products.map(({ id }) => id);
   const text = `${counted(ids.length)}: ${names(products)}`;
-  if (!(await confirmed("Delete the selected products?", text, "Delete"))) {
+  if (!(await confirmed({ title: "Delete the selected products?", text, yes: "Delete" }))) {
     return;
   }
   list.hide(ids);
@@ -89,7 +95,7 @@ async function remove(products) {
   const tagged = forEach(products, async (product) => {
     const { body, etag } = await api.get(product.id);
     if (JSON.stringify(body) !== JSON.stringify(product)) {
-      throw new api.Failure(MEANWHILE, 412);
+      throw new api.Failure(REASONS[412], 412);
     }
     tags.set(product.id, etag);
   });
@@ -102,7 +108,10 @@ async function remove(products) {
     say(`Deleting ${counted(ids.length)}…`);
     const failures = await withProgress(
       products.filter(({ id }) => tags.has(id)),
-      ({ id }) => api.remove(id, tags.get(id)),
+      async ({ id }) => {
+        await api.remove(id, tags.get(id));
+        editor.follow(id, null);
+      },
     );
     list.unhide(ids);
     await summarize(products, [...unseen, ...failures], "deleted", remove);
@@ -144,9 +153,12 @@ async function summarize(products, failures, done, again) {
       return item;
     }),
   );
-  const choice = await choose(byId("summary_dialog"), "summary-retry-btn", "summary-close-btn");
-  if (choice === "summary-retry-btn" && selected().length) {
-    await again(selected());
+  const left = selected();
+  byId("summary-retry-btn").hidden = left.length === 0;
+  const buttons = ["summary-retry-btn", "summary-close-btn"];
+  const choice = await choose(byId("summary_dialog"), buttons, left.length ? buttons[0] : buttons[1]);
+  if (choice === "summary-retry-btn") {
+    await again(left);
   }
 }
 

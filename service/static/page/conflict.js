@@ -41,8 +41,10 @@ export function pick(base, mine, theirs) {
 function row(member, base, mine, theirs) {
   const line = copyOf("conflict_template");
   line.dataset.member = member;
-  line.querySelector("th").textContent = labelOf(member);
+  line.querySelector("th span").textContent = labelOf(member);
   const unchanged = textOf(member, base[member]) === textOf(member, mine[member]);
+  const both = !unchanged && textOf(member, base[member]) !== textOf(member, theirs[member]);
+  line.querySelector("th small").hidden = !both;
   for (const [side, product] of Object.entries({ mine, theirs })) {
     const radio = line.querySelector(`input[value="${side}"]`);
     radio.name = `pick_${member}`;

@@ -6,7 +6,8 @@ export const byId = (id) => document.getElementById(id);
 export const copyOf = (template) => byId(template).content.firstElementChild.cloneNode(true);
 
 // Resolves with the id of the button that closes the dialog; Escape is the last of them.
-export function choose(dialog, ...buttons) {
+// `preferred` is the one that Enter presses.
+export function choose(dialog, buttons, preferred = buttons[0]) {
   return new Promise((resolve) => {
     const done = new AbortController();
     const close = (id) => {
@@ -26,14 +27,17 @@ export function choose(dialog, ...buttons) {
       { signal: done.signal },
     );
     dialog.showModal();
+    byId(preferred).focus();
   });
 }
 
-// Asks a question; resolves with whether the answer is yes.
-export async function confirmed(title, text, yes, no = "Cancel") {
+// Asks a question; resolves with whether the answer is yes. Enter says yes only if `safe`.
+export async function confirmed({ title, text, yes, no = "Cancel", safe = true }) {
   byId("confirm_title").textContent = title;
   byId("confirm_text").textContent = text;
   byId("confirm-btn").textContent = yes;
   byId("cancel-btn").textContent = no;
-  return (await choose(byId("confirm_dialog"), "confirm-btn", "cancel-btn")) === "confirm-btn";
+  const buttons = ["confirm-btn", "cancel-btn"];
+  const preferred = safe ? "confirm-btn" : "cancel-btn";
+  return (await choose(byId("confirm_dialog"), buttons, preferred)) === "confirm-btn";
 }

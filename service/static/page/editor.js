@@ -50,8 +50,21 @@ export async function open(wanted) {
     focus();
   } else if (!isDirty() || (await mayDiscard())) {
     discard();
+    say("");
     address.go({ product: wanted });
     focus();
+  }
+}
+
+// Shows a product as it was changed elsewhere on the page, null if it was deleted; what is being
+// edited stays, and finds out when it is saved.
+export function follow(id, product, etag) {
+  if (stored?.product.id === id && !isDirty()) {
+    if (product) {
+      fill({ product, etag });
+    } else {
+      address.go({ product: "" }, { replace: true });
+    }
   }
 }
 
@@ -61,12 +74,13 @@ export function close() {
 }
 
 function mayDiscard() {
-  return confirmed(
-    "Discard the unsaved changes?",
-    "They are in the editor only.",
-    "Discard",
-    "Keep editing",
-  );
+  return confirmed({
+    title: "Discard the unsaved changes?",
+    text: "They are in the editor only.",
+    yes: "Discard",
+    no: "Keep editing",
+    safe: false,
+  });
 }
 
 function discard() {
@@ -297,7 +311,7 @@ export function clear() {
 export async function remove() {
   const { product, etag } = stored;
   const name = `“${product.name}”`;
-  if (!(await confirmed("Delete this product?", name, "Delete"))) {
+  if (!(await confirmed({ title: "Delete this product?", text: name, yes: "Delete" }))) {
     return;
   }
   const restore = snapshot();

@@ -151,22 +151,27 @@ function fail(failure) {
   next = null;
   setState("failed");
   byId("list-retry-btn").hidden = !failure.isTemporary;
-  notice("The products cannot be shown", failure.message, !failure.isTemporary);
   byId("result_count").textContent = "";
   byId("result_label").textContent = "";
-  for (const { parameter, detail } of failure.errors ?? []) {
-    showParameterFault(parameter, detail);
-  }
+  const faults = failure.errors ?? [];
+  const placed = faults.filter(({ parameter, detail }) => showParameterFault(parameter, detail));
+  notice(
+    "The products cannot be shown",
+    faults.length && faults.length === placed.length ? "See beside the filters." : failure.message,
+    !failure.isTemporary,
+  );
   showPager();
   onRows();
 }
 
+// Shows a fault beside its filter; returns whether there is one.
 function showParameterFault(parameter, detail) {
   const place = byId(`filter_${parameter}_error`);
   if (place) {
     place.textContent = `${parameter === "min_price" ? "Lowest" : "Highest"} price ${detail}`;
     byId(`filter_${parameter}`).setAttribute("aria-invalid", "true");
   }
+  return Boolean(place);
 }
 
 function clearParameterFaults() {
