@@ -11,23 +11,32 @@ SEED = 20_261_123
 
 
 class Range(NamedTuple):
-    """What a category is made of: its picture, its products, its prices in dollars from and to."""
+    """What a category is made of: its products, and its prices in dollars from and to."""
 
-    picture: str
     nouns: tuple[str, ...]
     cheapest: int
     dearest: int
 
 
 CATEGORIES = {
-    "Kitchen": Range("kettle", ("Kettle", "Saucepan", "Chef's Knife", "Mixing Bowl", "Teapot"), 8, 180),
-    "Garden": Range("watering-can", ("Watering Can", "Pruning Shears", "Planter", "Lantern", "Rake"), 6, 140),
-    "Furniture": Range("armchair", ("Armchair", "Bookcase", "Desk", "Side Table", "Stool"), 45, 1900),
-    "Clothing": Range("jacket", ("Jacket", "Pullover", "Scarf", "Rain Coat", "Cap"), 12, 320),
-    "Shoes": Range("trainers", ("Trainers", "Ankle Boots", "Sandals", "Loafers", "Slippers"), 20, 260),
-    "Electronics": Range("headphones", ("Headphones", "Desk Lamp", "Radio", "Loudspeaker", "Clock"), 15, 900),
-    "Toys": Range("train", ("Building Blocks", "Puzzle", "Kite", "Wooden Train", "Board Game"), 5, 90),
-    "Stationery": Range("notebook", ("Notebook", "Fountain Pen", "Pencil Case", "Diary", "Ruler"), 2, 75),
+    "Kitchen": Range(("Kettle", "Saucepan", "Chef's Knife", "Mixing Bowl", "Teapot"), 8, 180),
+    "Garden": Range(("Watering Can", "Pruning Shears", "Planter", "Lantern", "Rake"), 6, 140),
+    "Furniture": Range(("Armchair", "Bookcase", "Desk", "Side Table", "Stool"), 45, 1900),
+    "Clothing": Range(("Jacket", "Pullover", "Scarf", "Rain Coat", "Cap"), 12, 320),
+    "Shoes": Range(("Trainers", "Ankle Boots", "Sandals", "Loafers", "Slippers"), 20, 260),
+    "Electronics": Range(("Headphones", "Desk Lamp", "Radio", "Loudspeaker", "Clock"), 15, 900),
+    "Toys": Range(("Building Blocks", "Puzzle", "Kite", "Wooden Train", "Board Game"), 5, 90),
+    "Stationery": Range(("Notebook", "Fountain Pen", "Pencil Case", "Diary", "Ruler"), 2, 75),
+}
+PICTURES = {
+    "Kitchen": "kettle",
+    "Garden": "watering-can",
+    "Furniture": "armchair",
+    "Clothing": "jacket",
+    "Shoes": "trainers",
+    "Electronics": "headphones",
+    "Toys": "train",
+    "Stationery": "notebook",
 }
 MAKERS = ("Alder", "Brück", "Calla", "Dovetail", "Élan", "Fjord", "Grove", "Haven", "Iris", "Juno")
 QUALITIES = ("Classic", "Compact", "Everyday", "Folding", "Heritage", "Light", "Sturdy", "Vintage")
@@ -49,7 +58,7 @@ def products(count: int) -> Iterator[dict[str, Any]]:
         description = f"{quality} {noun.lower()} in {colour}, made by {maker}."
         yield {
             "name": f"{maker} {quality} {noun}, {colour}",
-            "img_url": f"/static/demo/{kind.picture}.svg",
+            "img_url": f"/static/demo/{PICTURES[category]}.svg",
             "description": chance.choices((description, None), (90, 10))[0],
             "price": Decimal(f"{dollars}{chance.choice(ENDINGS)}"),
             "rating": chance.choices(range(6), (30, 3, 5, 12, 28, 22))[0],

@@ -16,6 +16,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from service.common.security_headers import BY_DEFAULT
 from service.models import db
 from tests.conftest import app_with_tables, execute, postgresql_database
 from tests.factories import product_body
@@ -212,6 +213,7 @@ def test_what_gunicorn_refuses_is_a_problem_document_too(
     assert response.status == code
     assert response.headers["Content-Type"] == "application/problem+json"
     assert problem["request_id"] == response.headers["X-Request-ID"] != ""
+    assert {name: response.headers[name] for name, _ in BY_DEFAULT} == dict(BY_DEFAULT)
     assert (problem["type"], problem["status"]) == ("about:blank", code)
     assert problem["title"] == HTTPStatus(code).phrase
     assert problem["detail"]

@@ -1,6 +1,15 @@
 """Security headers: what a browser may do with an answer; nothing, unless a view says more."""
 
-from flask import Flask, Response
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 POLICY = "Content-Security-Policy"
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
@@ -16,15 +25,26 @@ WITH_INLINE_STYLE = (
     "connect-src 'self'; font-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
     "form-action 'self'; base-uri 'none'"
 )
-ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
-HEAD = "".join(f"{name}: {value}\r\n" for name, value in (*ALWAYS, (POLICY, CLOSED)))
+ALWAYS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+BY_DEFAULT = [*ALWAYS, (POLICY, CLOSED)]
+HEAD = "".join(f"{name}: {value}\r\n" for name, value in BY_DEFAULT)
 
 
 def init_app(app: Flask) -> None:
-    """Put the headers on every answer; a policy that a view has set stays."""
+    """Put the headers on every answer; a policy that a view has set stays.
 
-    @app.after_request
-    def secure(response: Response) -> Response:
-        response.headers.setdefault(POLICY, CLOSED)
-        response.headers.extend(ALWAYS)
-        return response
+    Below Flask, where it costs a microsecond and no failure goes past it.
+    """
+    answer = app.wsgi_app
+
+    def secured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(
+            status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None
+        ) -> Callable[[bytes], object]:
+            has_policy = any(name == POLICY for name, _ in headers)
+            headers.extend(ALWAYS if has_policy else BY_DEFAULT)
+            return start_response(status, headers, exc_info)
+
+        return answer(environ, start)
+
+    app.wsgi_app = secured  # type: ignore[method-assign]  # as Flask's documentation does
