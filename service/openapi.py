@@ -213,7 +213,7 @@ def document() -> Response:
 def read_and_try() -> Response:
     """Show this description, to read and to try."""
     response = Response(render_template("apidocs.html"))
-    response.headers[security_headers.POLICY] = security_headers.WITH_INLINE_STYLE
+    response.headers[security_headers.POLICY] = security_headers.DOCUMENTATION
     return response
 
 

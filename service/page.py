@@ -35,7 +35,7 @@ def _page() -> Response:
         page,
         content_type=f"{HTML}; charset=utf-8",
         headers={
-            security_headers.POLICY: security_headers.WITH_PICTURES,
+            security_headers.POLICY: security_headers.PAGE,
             "Cache-Control": "no-cache",
         },
     )

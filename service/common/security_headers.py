@@ -13,18 +13,14 @@ if TYPE_CHECKING:
 
 POLICY = "Content-Security-Policy"
 CLOSED = "default-src 'none'; frame-ancestors 'none'"
-# To a page that shows pictures of products, which lie anywhere.
-WITH_PICTURES = (
+OWN_FILES = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "font-src 'self'; img-src * data:; frame-ancestors 'none'; form-action 'self'; "
+    "font-src 'self'; img-src {pictures}; frame-ancestors 'none'; form-action 'self'; "
     "base-uri 'none'"
 )
-# Swagger UI writes style attributes.
-WITH_INLINE_STYLE = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self'; font-src 'self'; img-src 'self' data:; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'none'"
-)
+# The pictures of products lie anywhere; those of Swagger UI are its own, some within its CSS.
+PAGE = OWN_FILES.format(pictures="* data:")
+DOCUMENTATION = OWN_FILES.format(pictures="'self' data:")
 ALWAYS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 BY_DEFAULT = [*ALWAYS, (POLICY, CLOSED)]
 HEAD = "".join(f"{name}: {value}\r\n" for name, value in BY_DEFAULT)
