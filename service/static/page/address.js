@@ -1,6 +1,6 @@
 // What the page shows is in its address: to be bookmarked, shared and gone back to.
 
-const DEFAULTS = {
+export const DEFAULTS = {
   q: "",
   category: "",
   status: "",

@@ -223,6 +223,9 @@ export function hide(ids) {
     products.delete(id);
     rowOf(id)?.remove();
   }
+  if (products.size === 0) {
+    setState("empty");
+  }
   onRows();
 }
 
@@ -251,6 +254,21 @@ function turn(cursor, page, before) {
   byId("list").scrollTo({ top: 0 });
 }
 
+// The arrows lead from the search box through the rows.
+function step(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const names = [...results.querySelectorAll('[data-action="edit"]')];
+  const stops = [byId("search_text"), ...names];
+  const row = event.target.closest?.("tr[data-id]");
+  const here = stops.indexOf(row ? row.querySelector('[data-action="edit"]') : event.target);
+  if (by && here >= 0 && stops[here + by]) {
+    event.preventDefault();
+    stops[here + by].focus();
+  }
+}
+
+byId("list").addEventListener("keydown", step);
+byId("skip-btn").addEventListener("click", () => byId("page_size").focus());
 document.querySelector("thead").addEventListener("click", ({ target }) => {
   const header = target.closest("th[data-sort]");
   if (header) {

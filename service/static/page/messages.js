@@ -7,6 +7,7 @@ let offered = {};
 // Says it to eyes and to screen readers; `retry` and `restore` are what their buttons do.
 export function say(text, { kind = "info", ...offers } = {}) {
   const message = byId("flash_message");
+  const focused = byId("flash").contains(document.activeElement);
   message.textContent = text;
   message.dataset.kind = kind;
   byId("flash").dataset.kind = kind;
@@ -14,6 +15,9 @@ export function say(text, { kind = "info", ...offers } = {}) {
   offered = offers;
   for (const [name, button] of Object.entries(actions)) {
     button.hidden = !offers[name];
+  }
+  if (focused) {
+    byId(text ? "flash-close-btn" : "new-btn").focus();
   }
 }
 

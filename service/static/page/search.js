@@ -1,5 +1,5 @@
 // Finding: the search box and the filters, and the address that they make.
-import { FILTERS, go, view } from "./address.js";
+import { DEFAULTS, FILTERS, go, view } from "./address.js";
 import { byId } from "./dom.js";
 import { refresh } from "./list.js";
 
@@ -52,6 +52,12 @@ function reset() {
   FIELDS.q.focus();
 }
 
+// Whatever it is that cannot be shown, this can.
+function resetAll() {
+  go({ ...DEFAULTS, product: view().product });
+  FIELDS.q.focus();
+}
+
 FIELDS.q.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => apply({ typing: true }), TYPING_MS);
@@ -66,7 +72,7 @@ byId("search_form").addEventListener("submit", (event) => {
   }
 });
 byId("reset-btn").addEventListener("click", reset);
-byId("notice-reset-btn").addEventListener("click", reset);
+byId("notice-reset-btn").addEventListener("click", resetAll);
 
 const unfold = () => {
   byId("filters").open = wide.matches;
