@@ -311,6 +311,6 @@ def test_a_page_may_use_this_service_alone_and_show_pictures(
 def test_the_demo_catalogue_has_pictures_of_this_service(client: FlaskClient) -> None:
     pictures = {str(product["img_url"]) for product in demo.products(500)}
 
-    assert len(pictures) == len(demo.CATEGORIES)
+    assert len(pictures) > len(demo.CATEGORIES)
     types = {ask(client, picture)[1]["Content-Type"] for picture in pictures}
     assert types == {"image/svg+xml; charset=utf-8"}

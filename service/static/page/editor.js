@@ -248,13 +248,13 @@ async function reconcile(mine) {
     return;
   }
   say("");
+  setState("ready");
   const product = await pick(stored.product, mine, theirs.body);
   if (product) {
     stored = { product: theirs.body, etag: theirs.etag };
     shown = Object.fromEntries(MEMBERS.map((name) => [name, textOf(name, theirs.body[name])]));
     MEMBERS.forEach((member) => put(member, product[member]));
     mark();
-    setState("ready");
     await save();
   } else {
     say("The product is not saved.", { kind: "error" });
