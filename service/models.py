@@ -1,12 +1,12 @@
 """The table of products: its columns, its constraints, and how a product is written as JSON."""
 
 import enum
-import logging
 from decimal import Decimal
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    DDL,
     BindParameter,
     CheckConstraint,
     ColumnElement,
@@ -25,11 +25,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from service.common.folding import PREPARE_SEARCHES
 
 MAX_ID = 2**31 - 1
 NAME_LENGTH = 255
@@ -39,8 +40,6 @@ CATEGORY_LENGTH = 255
 PRICE_DECIMALS = 2
 MAX_PRICE = Decimal("9999999999.99")
 MAX_RATING = 2**31 - 1
-
-logger = logging.getLogger(__name__)
 
 # What str.isspace() says yes to.
 WHITE_SPACE = (
@@ -144,38 +143,7 @@ def like(folded: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnEleme
     return folded.like(func.fold(pattern), escape="\\")
 
 
-# The best case folding that PostgreSQL has from a version on.
-FOLDS = (
-    (180000, """casefold($1 COLLATE "pg_unicode_fast")"""),
-    (170000, """lower(upper($1 COLLATE "pg_c_utf8"))"""),
-)
-FOLD_WITH_ICU = """translate(lower(upper($1 COLLATE "und-x-icu")), '\u03c2', '\u03c3')"""
-FOLD_BY_LOCALE = "lower(upper($1))"
-
-
-@event.listens_for(products, "before_create")
-def _prepare_postgresql(table: Table, connection: Connection, **_: Any) -> None:
-    """Create what the indexes need: a function that folds case, and the trigrams."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(
-            "CREATE OR REPLACE FUNCTION fold(text) RETURNS text LANGUAGE sql"
-            f" IMMUTABLE PARALLEL SAFE AS $$ SELECT {_fold(connection)} $$"
-        )
-        try:
-            with connection.begin_nested():
-                connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-        except DBAPIError as error:
-            logger.warning("Searches will be slow: PostgreSQL has no pg_trgm (%s)", error.orig)
-
-
-def _fold(connection: Connection) -> str:
-    """Return the best case folding that this PostgreSQL has."""
-    version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
-    for least, fold in FOLDS:
-        if version >= least:
-            return fold
-    icu = "SELECT FROM pg_collation WHERE collname = 'und-x-icu'"
-    return FOLD_WITH_ICU if connection.exec_driver_sql(icu).first() else FOLD_BY_LOCALE
+event.listen(products, "before_create", DDL(PREPARE_SEARCHES).execute_if(dialect="postgresql"))
 
 
 def _has_trigrams(

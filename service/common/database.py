@@ -1,5 +1,6 @@
 """The way to the database: autocommit reads, short write transactions, one engine an app."""
 
+import logging
 import select
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +13,12 @@ from urllib.parse import quote
 import psycopg
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, Select, Table, UpdateBase, event
+from psycopg.errors import Diagnostic
+from sqlalchemy import Connection, Engine, Select, Table, UpdateBase, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 Rows = Sequence[Sequence[Any]]
 Statement = Select[Any] | UpdateBase
@@ -25,6 +27,8 @@ SQLITE_BUSY_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 3
 TRANSACTION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 POSTGRESQL_ARGUMENTS = {"connect_timeout": 3, "application_name": "products"}
+
+logger = logging.getLogger(__name__)
 
 
 def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
@@ -46,16 +50,39 @@ def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
 
 
 def init_app(app: Flask, db: SQLAlchemy) -> None:
-    """Open no connection yet; say how each one is opened and how it begins a transaction."""
+    """Make the engine of ``app``; open no connection yet."""
     db.init_app(app)
     with app.app_context():
         engine = app.extensions["engine"] = db.engine
+    _listen(engine)
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "checkout", _refuse_dead)
+
+
+def engine_apart(url: URL, **arguments: Any) -> Engine:
+    """Return an engine that opens a connection for each purpose and closes it after that.
+
+    ``arguments`` go to the driver's ``connect``.
+    """
+    given = engine_options(url, pool_size=1)
+    engine = create_engine(
+        url,
+        isolation_level=given["isolation_level"],
+        connect_args={**given["connect_args"], **arguments},
+        poolclass=NullPool,
+    )
+    _listen(engine)
+    return engine
+
+
+def _listen(engine: Engine) -> None:
+    """Say how a connection is opened and how it begins a transaction."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "do_connect", _open_existing_file)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
     else:
-        event.listen(engine, "checkout", _refuse_dead)
+        event.listen(engine, "connect", _log_warnings)
 
 
 class _Command(NamedTuple):
@@ -189,10 +216,16 @@ def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]
         ) from None
 
 
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file that holds the database, whether it is there or not; None if no file does."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database))
+
+
 def create_sqlite_file(url: URL) -> None:
     """Make the empty file that the other connections insist on."""
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        path = Path(str(url.database))
+    if path := sqlite_file(url):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
@@ -223,6 +256,16 @@ def _begin_immediate(connection: Connection) -> None:
     """Take the write lock first: a deferred transaction fails when it comes to write."""
     if "isolation_level" in connection.get_execution_options():
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _log_warnings(connection: psycopg.Connection[Any], entry: ConnectionPoolEntry) -> None:
+    connection.add_notice_handler(_log_warning)
+
+
+def _log_warning(notice: Diagnostic) -> None:
+    """Put into the log what PostgreSQL warns of; its mere notices are for nobody."""
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning(notice.message_primary)
 
 
 def _refuse_dead(
