@@ -13,6 +13,7 @@ from service.common import (
     database,
     error_handlers,
     log_handlers,
+    migrations,
     security_headers,
 )
 from service.config import load_settings
@@ -44,6 +45,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     security_headers.init_app(app)
     database.init_app(app, db)
     error_handlers.init_app(app)
+    migrations.init_app(app, db)
     cli_commands.init_app(app, db, demo.products, "products")
 
     app.register_blueprint(routes.blueprint)

@@ -1,12 +1,12 @@
 """The table of products: its columns, its constraints, and how a product is written as JSON."""
 
 import enum
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
-    DDL,
     BindParameter,
     CheckConstraint,
     ColumnElement,
@@ -143,34 +143,55 @@ def like(folded: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnEleme
     return folded.like(func.fold(pattern), escape="\\")
 
 
-event.listen(products, "before_create", DDL(PREPARE_SEARCHES).execute_if(dialect="postgresql"))
+@event.listens_for(products, "before_create")
+def _prepare_searches(table: Table, connection: Connection, **_: Any) -> None:
+    if _is_postgresql(connection):
+        connection.exec_driver_sql(PREPARE_SEARCHES)
 
 
-def _has_trigrams(
-    ddl: object, target: object, bind: Connection | None, *_: object, **__: object
-) -> bool:
+def _is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def _has_trigrams(connection: Connection) -> bool:
     found = text("SELECT FROM pg_extension WHERE extname = 'pg_trgm'")
-    return bind is not None and bind.execute(found).first() is not None
+    return _is_postgresql(connection) and connection.execute(found).first() is not None
+
+
+def _only_if(condition: Callable[[Connection], bool], *indexes: Index) -> None:
+    """Have the indexes on those databases only of which the condition is true."""
+
+    def holds(
+        ddl: object, target: object, bind: Connection | None, *_: object, **__: object
+    ) -> bool:
+        return bind is not None and condition(bind)
+
+    for index in indexes:
+        index.info["condition"] = condition
+        index.ddl_if(callable_=holds)
 
 
 for _name in ("name", "price", "rating", "category", "status"):
     Index(f"ix_products_{_name}", products.c[_name], products.c.id)
     Index(f"ix_products_{_name}_desc", products.c[_name].desc(), products.c.id)
+_price = products.c.price
 _category = func.fold(products.c.category)
-Index("ix_products_category_folded", _category, products.c.id).ddl_if(dialect="postgresql")
-# One category by price: either index alone has to go through most of the other's rows.
-Index("ix_products_category_folded_price", _category, products.c.price, products.c.id).ddl_if(
-    dialect="postgresql"
+_only_if(
+    _is_postgresql,
+    Index("ix_products_category_folded", _category, products.c.id),
+    # One category by price: either index alone has to go through most of the other's rows.
+    Index("ix_products_category_folded_price", _category, _price, products.c.id),
+    Index("ix_products_category_folded_price_desc", _category, _price.desc(), products.c.id),
 )
-Index(
-    "ix_products_category_folded_price_desc", _category, products.c.price.desc(), products.c.id
-).ddl_if(dialect="postgresql")
-Index(
-    "ix_products_search",
-    literal_column(f"{SEARCHED} gin_trgm_ops"),
-    postgresql_using="gin",
-    _table=products,
-).ddl_if(dialect="postgresql", callable_=_has_trigrams)
+_only_if(
+    _has_trigrams,
+    Index(
+        "ix_products_search",
+        literal_column(f"{SEARCHED} gin_trgm_ops"),
+        postgresql_using="gin",
+        _table=products,
+    ),
+)
 
 
 class ProductJSON(FunctionElement[str]):

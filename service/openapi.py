@@ -197,6 +197,7 @@ OPERATIONS = {
         parameters=(IF_MATCH,),
     ),
     "operations.health": Operation({JSON: HEALTH}),
+    "operations.readyz": Operation({JSON: HEALTH}, failures=(503,)),
     "openapi.document": Operation({JSON: {"type": "object"}}),
     "openapi.read_and_try": Operation({HTML: {"type": "string"}}),
     "page.index": Operation({JSON: SERVICE, HTML: {"type": "string"}}),

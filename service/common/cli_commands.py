@@ -10,10 +10,11 @@ import click
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, MetaData, inspect, literal, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from service.common.database import create_sqlite_file, insert_rows, transaction
 from service.common.error_handlers import advice
+from service.common.migrations import stamp_head
 
 BATCH = 1_000
 
@@ -27,12 +28,14 @@ def init_app(app: Flask, db: SQLAlchemy, demo_rows: Rows, demo_table: str) -> No
     @click.option("--yes", is_flag=True, help="Do not ask, even if rows will be lost.")
     def db_create(yes: bool) -> None:
         """Drop all tables and create them anew."""
-        create_sqlite_file(db.engine.url)
+        with one_line_errors():
+            create_sqlite_file(db.engine.url)
         with _database() as connection:
             if not yes and connection.dialect.name != "sqlite":
                 _confirm_loss(_full_table(connection, db.metadata))
             db.metadata.drop_all(connection)
             db.metadata.create_all(connection)
+            stamp_head(connection)
         click.echo("The tables are created.")
 
     @app.cli.command("db-seed")
@@ -54,16 +57,22 @@ def init_app(app: Flask, db: SQLAlchemy, demo_rows: Rows, demo_table: str) -> No
 
 
 @contextmanager
-def _database() -> Iterator[Connection]:
-    """Open a transaction; a database that cannot serve is one clear line, not a traceback."""
+def one_line_errors() -> Iterator[None]:
+    """Let a command that fails at the database end with one clear line, not a traceback."""
     try:
-        with transaction() as connection:
-            yield connection
-    except SQLAlchemyError as error:
-        line = advice(error)
-        if line is None:
-            raise
+        yield
+    except DBAPIError as error:
+        said = " ".join(str(error.orig).split())
+        line = advice(error) or f"The database refuses this ({said})."
         raise click.ClickException(line) from None
+    except OSError as error:
+        raise click.ClickException(f"The database cannot be made ({error}).") from None
+
+
+@contextmanager
+def _database() -> Iterator[Connection]:
+    with one_line_errors(), transaction() as connection:
+        yield connection
 
 
 def _full_table(connection: Connection, metadata: MetaData) -> str | None:

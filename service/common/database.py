@@ -3,6 +3,7 @@
 import logging
 import select
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import psycopg
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.abc import RV, PQGen
 from psycopg.errors import Diagnostic
 from sqlalchemy import Connection, Engine, Select, Table, UpdateBase, create_engine, event
 from sqlalchemy.engine import URL
@@ -25,6 +27,8 @@ Statement = Select[Any] | UpdateBase
 
 SQLITE_BUSY_SECONDS = 5
 POOL_TIMEOUT_SECONDS = 3
+PROBE_CONNECT_SECONDS = 2  # libpq takes no less
+PROBE_SECONDS = 1
 TRANSACTION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 POSTGRESQL_ARGUMENTS = {"connect_timeout": 3, "application_name": "products"}
 
@@ -57,6 +61,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
     _listen(engine)
     if engine.dialect.name == "postgresql":
         event.listen(engine, "checkout", _refuse_dead)
+    app.extensions["probe"] = _probe_engine(engine.url)
 
 
 def engine_apart(url: URL, **arguments: Any) -> Engine:
@@ -72,6 +77,14 @@ def engine_apart(url: URL, **arguments: Any) -> Engine:
         poolclass=NullPool,
     )
     _listen(engine)
+    return engine
+
+
+def _probe_engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return engine_apart(url, timeout=PROBE_SECONDS)
+    engine = engine_apart(url, connect_timeout=PROBE_CONNECT_SECONDS)
+    event.listen(engine, "do_connect", _connect_impatiently)
     return engine
 
 
@@ -221,6 +234,46 @@ def sqlite_file(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database))
+
+
+@contextmanager
+def probe() -> Iterator[Connection]:
+    """Open a connection of its own, outside of the pool, that is given up after a few seconds.
+
+    The server's limit ends with the transaction, so PgBouncer hands it on to nobody else.
+    """
+    engine: Engine = current_app.extensions["probe"]
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level=TRANSACTION_LEVELS["postgresql"])
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PROBE_SECONDS}s'")
+        yield connection
+
+
+class ImpatientConnection(psycopg.Connection[Any]):
+    """A connection that breaks off in time if its server is frozen and enforces no limit."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Have all that is done with it end soon."""
+        super().__init__(*arguments, **options)
+        self._give_up = time.monotonic() + PROBE_SECONDS
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for the server until the time is over, then close the connection."""
+        try:
+            return super().wait(gen, interval, max(0, self._give_up - time.monotonic()))
+        except psycopg.OperationalError:
+            self.close()
+            raise
+
+
+def _connect_impatiently(
+    dialect: Dialect,
+    entry: ConnectionPoolEntry,
+    arguments: list[Any],
+    options: dict[str, Any],
+) -> ImpatientConnection:
+    return ImpatientConnection.connect(*arguments, **options)
 
 
 def create_sqlite_file(url: URL) -> None:

@@ -67,9 +67,9 @@ def advice(error: SQLAlchemyError) -> str | None:
     said = " ".join(str(error.orig).split())
     line = None
     if sqlstate == MISSING_TABLE or "no such table" in said:
-        line = f"The database has no tables ({said}): run `flask db-create`."
+        line = f"The database has no tables ({said}): run `flask db upgrade`."
     elif "unable to open database file" in said:
-        line = f"There is no database at DATABASE_URI ({said}): run `flask db-create`."
+        line = f"There is no database at DATABASE_URI ({said}): run `flask db upgrade`."
     elif error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         line = f"The database cannot serve ({sqlstate}: {said}): see its own log."
     elif isinstance(error, OperationalError) and sqlstate is None:
