@@ -40,5 +40,5 @@ def _database_fault() -> str | None:
             return schema_fault(connection, db.metadata)
     except DBAPIError as error:
         # Where the database is and as whom it is asked is for the log only.
-        current_app.logger.error(advice(error) or error.orig)
-        return "The database does not answer."
+        current_app.logger.warning(advice(error) or error.orig)
+        return "The database does not answer"

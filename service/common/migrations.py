@@ -18,7 +18,7 @@ from service.common.database import TRANSACTION_LEVELS, engine_apart
 
 VERSION_TABLE = "alembic_version"
 
-NO_TABLES = "The database has no tables: run `flask db upgrade`."
+NO_TABLES = "The database has no tables: run `flask db upgrade`"
 
 # Any number will do that nobody else locks in this database.
 LOCK = int.from_bytes(b"migrate")
@@ -86,7 +86,7 @@ def refuse_unstamped(connection: Connection, metadata: MetaData) -> None:
     """Raise ``ClickException`` if there are tables of which no revision is known."""
     found, missing = _schema(connection, metadata)
     if not found and not missing:
-        raise click.ClickException(_unstamped())
+        raise click.ClickException(f"{_unstamped()}.")
 
 
 def schema_fault(connection: Connection, metadata: MetaData) -> str | None:
@@ -100,14 +100,14 @@ def schema_fault(connection: Connection, metadata: MetaData) -> str | None:
     if found not in known:
         return (
             f"The schema is at revision {found}, which this version of the service does not know: "
-            f"run `flask db downgrade {known[0]}` with the version that does."
+            f"run `flask db downgrade {known[0]}` with the version that does"
         )
     if found != known[0]:
         return (
             f"The schema is at revision {found}, and this version of the service needs {known[0]}: "
-            "run `flask db upgrade`."
+            "run `flask db upgrade`"
         )
-    return f"The table {missing[0]} is missing: restore a back-up, or run `flask db-create`."
+    return f"The table {missing[0]} is missing: restore a back-up, or run `flask db-create`"
 
 
 def _revisions() -> list[str]:
@@ -119,7 +119,7 @@ def _revisions() -> list[str]:
 def _unstamped() -> str:
     return (
         "The tables have no revision: if `flask db-create` has made them, "
-        f"run `flask db stamp {_revisions()[-1]}`, then `flask db upgrade`."
+        f"run `flask db stamp {_revisions()[-1]}`, then `flask db upgrade`"
     )
 
 
@@ -127,8 +127,6 @@ def _schema(connection: Connection, metadata: MetaData) -> tuple[str, list[str]]
     """Return the revision of the database, empty if it has none, and the tables that it lacks."""
     inspector = inspect(connection)
     missing = [name for name in metadata.tables if not inspector.has_table(name)]
-    if not inspector.has_table(VERSION_TABLE):
-        return "", missing
-    return ", ".join(
-        connection.scalars(select(column("version_num")).select_from(table(VERSION_TABLE)))
-    ), missing
+    versions = select(column("version_num")).select_from(table(VERSION_TABLE))
+    found = connection.scalars(versions) if inspector.has_table(VERSION_TABLE) else ()
+    return ", ".join(found), missing
