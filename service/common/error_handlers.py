@@ -70,6 +70,8 @@ def advice(error: SQLAlchemyError) -> str | None:
         line = f"The database has no tables ({said}): run `flask db upgrade`."
     elif "unable to open database file" in said:
         line = f"There is no database at DATABASE_URI ({said}): run `flask db upgrade`."
+    elif "database is locked" in said:
+        line = f"The database is busy with another write ({said}): try again when it is done."
     elif error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         line = f"The database cannot serve ({sqlstate}: {said}): see its own log."
     elif isinstance(error, OperationalError) and sqlstate is None:

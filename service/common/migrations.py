@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, MetaData, column, func, inspect, select, table
+from sqlalchemy import Connection, MetaData, String, column, func, inspect, select, table
 from sqlalchemy.engine import URL
 
 from service.common.database import TRANSACTION_LEVELS, engine_apart
@@ -127,6 +127,6 @@ def _schema(connection: Connection, metadata: MetaData) -> tuple[str, list[str]]
     """Return the revision of the database, empty if it has none, and the tables that it lacks."""
     inspector = inspect(connection)
     missing = [name for name in metadata.tables if not inspector.has_table(name)]
-    versions = select(column("version_num")).select_from(table(VERSION_TABLE))
+    versions = select(column("version_num", String)).select_from(table(VERSION_TABLE))
     found = connection.scalars(versions) if inspector.has_table(VERSION_TABLE) else ()
     return ", ".join(found), missing
