@@ -76,10 +76,10 @@ def postgresql_database(server: str) -> Iterator[str]:
 
 
 @contextmanager
-def app_with_tables(uri: str) -> Iterator[Flask]:
-    """Make an app and its tables."""
+def app_with_tables(uri: str, *command: str) -> Iterator[Flask]:
+    """Make an app and, with this command or `db-create`, its tables."""
     app = create_app({"DATABASE_URI": uri, "TESTING": True})
-    made = app.test_cli_runner().invoke(args=["db-create"])
+    made = app.test_cli_runner().invoke(args=command or ["db-create"])
     assert made.exit_code == 0, made.output
     yield app
     dispose(app)

@@ -192,7 +192,7 @@ def test_db_seed_without_tables_says_to_make_them(empty_database: str) -> None:
     dispose(app)
 
     assert result.exit_code == 1
-    assert "run `flask db-create`" in result.stderr, (result.exception, result.output)
+    assert "run `flask db upgrade`" in result.stderr, (result.exception, result.output)
 
 
 def test_db_seed_adds_all_or_nothing(app: Flask, runner: FlaskCliRunner) -> None:

@@ -85,10 +85,11 @@ def test_a_write_is_never_sent_on_a_connection_that_is_known_to_be_dead(
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("made", [("db-create",), ("db", "upgrade")])
 def test_searches_work_where_the_role_may_not_create_the_extension(
-    postgresql_server: str, caplog: pytest.LogCaptureFixture
+    postgresql_server: str, caplog: pytest.LogCaptureFixture, made: tuple[str, ...]
 ) -> None:
-    log = logging.getLogger("service.models")
+    log = logging.getLogger("service.common.database")
     log.addHandler(caplog.handler)  # the app's own logger passes nothing on
     with postgresql_database(postgresql_server) as uri:
         role = f"{make_url(uri).database}_role"
@@ -98,7 +99,8 @@ def test_searches_work_where_the_role_may_not_create_the_extension(
             connection.execute(text(f"GRANT CREATE ON SCHEMA public TO {role}"))
             try:
                 poor = make_url(uri).update_query_dict({"options": f"-c role={role}"})
-                with app_with_tables(poor.render_as_string(hide_password=False)) as app:
+                with app_with_tables(poor.render_as_string(hide_password=False), *made) as app:
+                    checked = app.test_cli_runner().invoke(args=["db", "check"])
                     client = app.test_client()
                     client.post("/products", json=product_body(name="Théière ÉMAILLÉE"))
                     found = client.get("/products?q=émaillée&name=THÉI").get_json()
@@ -111,3 +113,4 @@ def test_searches_work_where_the_role_may_not_create_the_extension(
 
     assert [product["name"] for product in found] == ["Théière ÉMAILLÉE"]
     assert caplog.text.count("Searches will be slow") == 1
+    assert checked.exit_code == 0
