@@ -179,6 +179,7 @@ def test_it_needs_no_connection_of_the_pool(postgresql_app: Flask) -> None:
             busy.enter_context(db.engine.connect())
 
         assert ask(postgresql_app).status_code == 200
+    dispose(postgresql_app)
 
 
 def test_it_leaves_no_connection_behind(postgresql_server: str) -> None:
