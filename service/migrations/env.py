@@ -29,8 +29,14 @@ OPTIONS: dict[str, Any] = {
 
 def write_sql() -> None:
     """Write the SQL of a command to standard output; no database is asked."""
-    context.configure(dialect_name=db.engine.dialect.name, literal_binds=True, **OPTIONS)
-    if db.engine.dialect.name == "postgresql":
+    dialect = db.engine.dialect.name
+    context.configure(
+        dialect_name=dialect,
+        dialect_opts={"paramstyle": "named"},  # so that no % is doubled
+        literal_binds=True,
+        **OPTIONS,
+    )
+    if dialect == "postgresql":
         for limit in LIMITS:
             context.execute(limit)
     with context.begin_transaction():
