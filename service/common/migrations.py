@@ -89,25 +89,30 @@ def refuse_unstamped(connection: Connection, metadata: MetaData) -> None:
         raise click.ClickException(f"{_unstamped()}.")
 
 
+def is_later(connection: Connection, metadata: MetaData) -> bool:
+    """Say whether a later version of the service has migrated: no revision is ever taken back."""
+    found, _ = _schema(connection, metadata)
+    return bool(found) and found not in _revisions()
+
+
 def schema_fault(connection: Connection, metadata: MetaData) -> str | None:
-    """Say what is wrong with the schema and which command mends it; None if it is right."""
+    """Say what is wrong with the schema and which command mends it; None if it is right.
+
+    That of a later version is right: it keeps whatever this one uses, so that this one can serve
+    while the other is rolled out, and again when it is rolled back.
+    """
     found, missing = _schema(connection, metadata)
-    known = _revisions()
-    if found == known[0] and not missing:
-        return None
+    head, *earlier = _revisions()
     if not found:
         return NO_TABLES if missing else _unstamped()
-    if found not in known:
+    if found in earlier:
         return (
-            f"The schema is at revision {found}, which this version of the service does not know: "
-            f"run `flask db downgrade {known[0]}` with the version that does"
-        )
-    if found != known[0]:
-        return (
-            f"The schema is at revision {found}, and this version of the service needs {known[0]}: "
+            f"The schema is at revision {found}, and this version of the service needs {head}: "
             "run `flask db upgrade`"
         )
-    return f"The table {missing[0]} is missing: restore a back-up, or run `flask db-create`"
+    if missing:
+        return f"The table {missing[0]} is missing: restore a back-up, or run `flask db-create`"
+    return None
 
 
 def _revisions() -> list[str]:
