@@ -104,11 +104,18 @@ def test_a_schema_of_an_earlier_version_is_not_ready(own_app: Flask) -> None:
 
 def test_a_schema_of_a_later_version_is_ready_and_stays(own_app: Flask) -> None:
     run(own_app, "db upgrade")
-    execute(own_app, "UPDATE alembic_version SET version_num = 'later'")
+    execute(own_app, "UPDATE alembic_version SET version_num = '0002'")
 
     assert own_app.test_client().get("/readyz").status_code == 200
     run(own_app, "db upgrade")
     assert own_app.test_client().get("/readyz").status_code == 200
+
+
+def test_a_revision_that_is_none_of_the_service_is_not_ready(own_app: Flask) -> None:
+    run(own_app, "db upgrade")
+    execute(own_app, "UPDATE alembic_version SET version_num = 'nosuch'")
+
+    assert fault(own_app).startswith("The schema is at revision nosuch, and this version")
 
 
 def test_asking_makes_no_tables(own_app: Flask) -> None:

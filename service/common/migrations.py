@@ -90,9 +90,13 @@ def refuse_unstamped(connection: Connection, metadata: MetaData) -> None:
 
 
 def is_later(connection: Connection, metadata: MetaData) -> bool:
-    """Say whether a later version of the service has migrated: no revision is ever taken back."""
+    """Say whether a later version of the service has migrated: revisions are numbered."""
     found, _ = _schema(connection, metadata)
-    return bool(found) and found not in _revisions()
+    return _is_later(found)
+
+
+def _is_later(revision: str) -> bool:
+    return revision.isdecimal() and int(revision) > int(_revisions()[0])
 
 
 def schema_fault(connection: Connection, metadata: MetaData) -> str | None:
@@ -102,10 +106,10 @@ def schema_fault(connection: Connection, metadata: MetaData) -> str | None:
     while the other is rolled out, and again when it is rolled back.
     """
     found, missing = _schema(connection, metadata)
-    head, *earlier = _revisions()
+    head = _revisions()[0]
     if not found:
         return NO_TABLES if missing else _unstamped()
-    if found in earlier:
+    if found != head and not _is_later(found):
         return (
             f"The schema is at revision {found}, and this version of the service needs {head}: "
             "run `flask db upgrade`"

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from alembic import context
+from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from flask import current_app
 from sqlalchemy import Connection
@@ -19,11 +20,20 @@ from service.models import db
 
 # Autogenerate cannot compare every index of an expression; a test compares the schemas.
 NOT_COMPARED = "autogenerate skipping .* expression-based index|Expression .* operator clause"
+
+
+def number(context: MigrationContext, revision: object, directives: list[MigrationScript]) -> None:
+    """Give a drafted revision the next number: a later one is told by its greater number."""
+    for script in directives:
+        script.rev_id = f"{len(current_app.extensions['revisions']) + 1:04}"
+
+
 OPTIONS: dict[str, Any] = {
     "target_metadata": db.metadata,
     "compare_server_default": True,
     "render_as_batch": True,
     "transactional_ddl": True,  # on SQLite, too
+    "process_revision_directives": number,
 }
 
 
