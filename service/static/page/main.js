@@ -10,7 +10,6 @@ let listed = "";
 
 function show(now) {
   const { product, ...listing } = now;
-  document.title = now.q ? `${now.q} – Products` : "Products";
   showFilters(now);
   editor.show(product);
   if (JSON.stringify(listing) !== listed) {
