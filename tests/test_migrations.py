@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -128,6 +128,7 @@ def test_a_downgrade_leaves_nothing_but_its_own_table(app: Flask) -> None:
 def test_the_sql_of_an_upgrade_makes_the_same_schema(app: Flask) -> None:
     script = flask(app, "db", "upgrade", "--sql")
     assert "\t" not in script  # a blank where it was one would be another constraint
+    assert (script.count("BEGIN;"), script.count("COMMIT;")) == (1, 1)
 
     url = make_url(app.config["DATABASE_URI"])
     if backend(app) == "sqlite":
@@ -243,14 +244,14 @@ def open_files(pid: int) -> set[str]:
 
 
 def test_of_two_upgrades_at_once_one_is_applied_and_both_succeed(app: Flask) -> None:
-    with migrating(app) as all_wait:
-        upgrades = [process(app, "db", "upgrade") for _ in range(2)]
-        deadline = time.monotonic() + SECONDS
-        while not all_wait([upgrade.pid for upgrade in upgrades]):
-            assert time.monotonic() < deadline
-            assert [upgrade.poll() for upgrade in upgrades] == [None, None]
-
-    said = [upgrade.communicate(timeout=SECONDS)[1] for upgrade in upgrades]
+    with ExitStack() as processes:
+        with migrating(app) as all_wait:
+            upgrades = [processes.enter_context(process(app, "db", "upgrade")) for _ in range(2)]
+            deadline = time.monotonic() + SECONDS
+            while not all_wait([upgrade.pid for upgrade in upgrades]):
+                assert time.monotonic() < deadline
+                assert [upgrade.poll() for upgrade in upgrades] == [None, None]
+        said = [upgrade.communicate(timeout=SECONDS)[1] for upgrade in upgrades]
 
     assert [upgrade.returncode for upgrade in upgrades] == [0, 0], said
     assert "".join(said).count("The schema is at revision 0001") == 1
@@ -275,6 +276,7 @@ def test_a_migration_gives_up_where_it_would_hold_up_others(
         flask(app, "db", "upgrade")
         reader = create_engine(uri)
         with reader.connect() as connection:
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
             connection.execute(text("SELECT FROM products"))
 
             assert "lock timeout" in failing(app, "db", "downgrade", "base")

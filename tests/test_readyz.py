@@ -157,10 +157,19 @@ def test_a_server_that_is_not_there_or_frozen_is_told_from_a_wrong_schema(
 def test_a_table_that_is_locked_is_waited_for_no_longer_than_a_second(
     postgresql_app: Flask,
 ) -> None:
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
     engine = create_engine(postgresql_app.config["DATABASE_URI"])
     with engine.connect() as connection:
         connection.execute(text("LOCK TABLE alembic_version"))
         assert fault(postgresql_app) == "The database does not answer"
+        deadline = time.monotonic() + LONGEST
+        with engine.connect() as other:
+            while other.scalar(waiting):
+                other.rollback()
+                assert time.monotonic() < deadline
     engine.dispose()
 
     assert ask(postgresql_app).status_code == 200
