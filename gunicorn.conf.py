@@ -1,12 +1,22 @@
 """How gunicorn serves the app; the variables are those of service/config.py."""
 
+import logging
 import os
 from socket import socket
+from typing import Any, cast
 
+from flask import Flask
 from flask.cli import load_dotenv
 from gunicorn import util
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
 
+from service.common.cpus import available_cpus
 from service.common.error_handlers import problem_response
+from service.common.log_handlers import new_request_id, take_over
+from service.common.metrics import MEMORY, SharedMetrics
 from service.config import load_settings
 
 load_dotenv()
@@ -14,15 +24,82 @@ _settings = load_settings(os.environ)
 
 bind = f"0.0.0.0:{_settings.PORT}"
 worker_class = "gthread"
-workers = _settings.WEB_CONCURRENCY
+workers = _settings.WEB_CONCURRENCY or available_cpus()
 threads = _settings.WEB_THREADS
+# Longer than a proxy keeps its connections (60 s in nginx): it is the proxy that closes them.
 keepalive = 75
+graceful_timeout = 25
+forwarded_allow_ips = _settings.FORWARDED_ALLOW_IPS
 control_socket_disable = True
+# In a file on a disk that is slow, a worker's sign of life may come too late.
+worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK) else None
+loglevel = _settings.LOG_LEVEL.lower()
 
 
-def _write_problem(sock: socket, status_int: int, reason: str, mesg: str) -> None:
-    """Answer what gunicorn itself refuses as the app answers the rest."""
-    util.write_nonblock(sock, problem_response(status_int, reason, mesg))
+class AppLogger(Logger):
+    """gunicorn's own log in the form of the app's; the app writes the lines of the requests."""
+
+    def setup(self, cfg: Config) -> None:
+        """Write what libraries have to say in the same form, too."""
+        super().setup(cfg)
+        take_over(self.error_log, self.loglevel)
+        take_over(logging.getLogger(), "WARNING")
+        logging.captureWarnings(capture=True)
+
+    def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
+        """Leave out what quotes a refused request: a token may be in it. It has its own line."""
+        if not str(msg).startswith("Invalid request from"):
+            super().warning(msg, *args, **kwargs)
+
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
+        """Leave out queries, and what the app has written with the request's id before."""
+        if msg != "Error handling request":
+            super().exception(msg, *(str(arg).partition("?")[0] for arg in args), **kwargs)
 
 
-util.write_error = _write_problem
+logger_class = AppLogger
+
+
+def on_starting(server: Arbiter) -> None:
+    """Make the place of the metrics; it outlives this file, which is read anew at each SIGHUP."""
+    vars(server)["metrics"] = SharedMetrics(_settings.PROMETHEUS_MULTIPROC_DIR)
+
+
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """Give the new worker a place of its own in it."""
+    vars(server)["metrics"].enter(worker.age)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    """Have this worker use it."""
+    vars(server)["metrics"].join(worker.age)
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """Free it, however the worker has ended."""
+    vars(server)["metrics"].leave(worker.age)
+
+
+def on_exit(server: Arbiter) -> None:
+    """Leave nothing behind."""
+    vars(server)["metrics"].remove()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Answer what gunicorn itself refuses as the app answers the rest, and write it down."""
+    watch = cast("Flask", worker.wsgi).extensions["watch"]
+
+    def write_problem(sock: socket, status_int: int, reason: str, mesg: str) -> None:
+        request_id = new_request_id()
+        head, body = problem_response(status_int, reason, mesg, request_id)
+        watch.refused(status_int, request_id, len(body), _client(sock))
+        util.write_nonblock(sock, head + body)
+
+    util.write_error = write_problem
+
+
+def _client(sock: socket) -> str:
+    try:
+        return str(sock.getpeername()[0])
+    except OSError:
+        return "-"

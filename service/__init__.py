@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 from sqlalchemy.engine import make_url
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import demo, openapi, operations, page, routes
 from service.common import (
@@ -13,8 +14,10 @@ from service.common import (
     database,
     error_handlers,
     log_handlers,
+    metrics,
     migrations,
     security_headers,
+    watch,
 )
 from service.config import load_settings
 from service.models import db
@@ -44,6 +47,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     log_handlers.init_app(app)
     security_headers.init_app(app)
     database.init_app(app, db)
+    metrics.init_app(app)
+    watch.init_app(app)
     error_handlers.init_app(app)
     migrations.init_app(app, db)
     cli_commands.init_app(app, db, demo.products, "products")
@@ -52,4 +57,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)
+
+    if proxies := settings.TRUSTED_PROXIES:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # the place that Flask has for it
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
+        )
     return app

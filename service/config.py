@@ -44,9 +44,26 @@ class Settings(BaseModel):
         "INFO", description="DEBUG, INFO, WARNING or ERROR"
     )
     PORT: int = Field(8000, ge=1, le=65535, description="where gunicorn listens")
-    WEB_CONCURRENCY: int = Field(2, ge=1, description="gunicorn's worker processes")
+    WEB_CONCURRENCY: int = Field(
+        0, ge=0, description="gunicorn's worker processes; 0 is one for each CPU that it may use"
+    )
     WEB_THREADS: int = Field(
         2, ge=1, description="threads a worker, each with a database connection of its own"
+    )
+    TRUSTED_PROXIES: int = Field(
+        0,
+        ge=0,
+        description="how many proxies in front, one behind the other, set X-Forwarded-For, -Proto"
+        " and -Host; 0 believes none of these headers",
+    )
+    FORWARDED_ALLOW_IPS: str = Field(
+        "127.0.0.1,::1",
+        description="the addresses whose X-Forwarded-Proto gunicorn itself believes; * is all",
+    )
+    PROMETHEUS_MULTIPROC_DIR: str = Field(
+        "",
+        description="where gunicorn's workers keep their metrics, emptied at each start;"
+        " without it, in a directory of their own in memory or in /tmp",
     )
 
 

@@ -198,6 +198,7 @@ OPERATIONS = {
     ),
     "operations.health": Operation({JSON: HEALTH}),
     "operations.readyz": Operation({JSON: HEALTH}, failures=(503,)),
+    "operations.metrics": Operation({"text/plain": {"type": "string"}}),
     "openapi.document": Operation({JSON: {"type": "object"}}),
     "openapi.read_and_try": Operation({HTML: {"type": "string"}}),
     "page.index": Operation({JSON: SERVICE, HTML: {"type": "string"}}),

@@ -1,6 +1,7 @@
 """The blueprint of what operators watch."""
 
 from flask import Blueprint, Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -28,6 +29,13 @@ def readyz() -> Response:
     if fault:
         raise ServiceUnavailable(fault, retry_after=RETRY_AFTER_SECONDS)
     return Response(OK, content_type=JSON)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Give the figures of all workers to Prometheus, in its text format."""
+    figures = current_app.extensions["metrics"].exposition()
+    return Response(figures, content_type=CONTENT_TYPE_LATEST)
 
 
 def _database_fault() -> str | None:

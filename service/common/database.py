@@ -22,6 +22,8 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
+from service.common.metrics import MeteredPool
+
 Rows = Sequence[Sequence[Any]]
 Statement = Select[Any] | UpdateBase
 
@@ -41,7 +43,12 @@ def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
     A connection is in autocommit until ``transaction`` begins one: a read is one round trip.
     A PostgreSQL pool has one connection for each thread of a worker and none over.
     """
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    options: dict[str, Any] = {
+        "isolation_level": "AUTOCOMMIT",
+        "skip_autocommit_rollback": True,
+        "poolclass": MeteredPool,
+        "hide_parameters": True,  # what clients send is not for the log
+    }
     if url.get_backend_name() == "sqlite":
         return {**options, "connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
     return {

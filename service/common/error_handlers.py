@@ -19,7 +19,7 @@ from werkzeug.exceptions import (
 )
 
 from service.common import security_headers
-from service.common.log_handlers import new_request_id, request_id
+from service.common.log_handlers import request_id
 
 RETRY_AFTER_SECONDS = 2
 OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "55P03", "40001", "40P01")
@@ -127,13 +127,13 @@ def _detail(error: HTTPException) -> str:
     return error.description or HTTPStatus(error.code or 500).phrase
 
 
-def problem_response(status: int, reason: str, detail: str) -> bytes:
-    """Return a whole HTTP/1.1 response, for a request that never got to the app."""
-    name = new_request_id()
+def problem_response(status: int, reason: str, detail: str, request_id: str) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer in HTTP/1.1 that the app itself cannot give."""
     safe = detail if detail and status < HTTPStatus.INTERNAL_SERVER_ERROR else reason
-    body = problem(status, safe, name)
+    body = problem(status, safe, request_id)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {PROBLEM}\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-ID: {name}\r\n{security_headers.HEAD}\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
+        f"{security_headers.HEAD}\r\n"
     )
-    return head.encode("latin-1") + body
+    return head.encode("latin-1"), body
