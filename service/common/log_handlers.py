@@ -4,14 +4,18 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from random import getrandbits
+from typing import NamedTuple
 
 from flask import Flask, has_request_context, request
 
+from service.common.status import HTTP_500_INTERNAL_SERVER_ERROR
+
 TERMINAL_FORMAT = "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"
-REQUEST_LINE = "%(client)s %(method)s %(path)s %(status)s, %(bytes)s bytes in %(duration)s s"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -41,20 +45,17 @@ class RequestIdFilter(logging.Filter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line, in ASCII: nothing in it ends the line or moves a terminal."""
+    """One JSON object a line; as it is in ASCII, no text in it ends the line or moves a cursor."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write the record; that of a request has members in place of a message."""
-        time = datetime.fromtimestamp(record.created, UTC)
-        members: dict[str, object] = {
-            "time": time.isoformat(timespec="milliseconds"),
+        """Write the record, and its traceback as one member."""
+        members = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "request_id": getattr(record, "request_id", "-"),
+            "logger": record.name,
+            "message": record.getMessage(),
         }
-        if record.msg is REQUEST_LINE and isinstance(record.args, Mapping):
-            members |= record.args
-        else:
-            members |= {"logger": record.name, "message": record.getMessage()}
         if record.exc_info:
             members["traceback"] = self.formatException(record.exc_info)
         return json.dumps(members).replace("\x7f", "\\u007f")
@@ -93,12 +94,73 @@ def take_over(logger: logging.Logger, level: int | str) -> None:
     logger.propagate = False
 
 
+class RequestLine(NamedTuple):
+    """How the line of a request is written."""
+
+    template: str
+    text: Callable[[str], str]
+    aborted: str
+
+
+JSON_LINE = RequestLine(
+    '{"time": "%s", "level": "%s", "request_id": "%s", "method": %s, "route": "%s", "path": %s,'
+    ' "status": %d, "duration": %.6f, "bytes": %d, "client": %s%s}\n',
+    encode_basestring_ascii,
+    ', "aborted": true',
+)
+TERMINAL_LINE = RequestLine(
+    "%s %s [%s] %s %s %s: %d in %.6f s, %d bytes to %s%s\n", _printable, ", aborted"
+)
+
+
+class RequestLog:
+    """One line for each request; past `logging` and `json`, which cost three times as much."""
+
+    def __init__(self, app: Flask) -> None:
+        """Write what the level of the app's own log lets pass."""
+        self._logger = app.logger
+        self._form = TERMINAL_LINE if sys.stderr.isatty() else JSON_LINE
+        self.stream = sys.stderr
+
+    def write(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        route: str,
+        path: str,
+        status: int,
+        seconds: float,
+        sent: int,
+        client: str,
+        aborted: bool,
+    ) -> None:
+        """Write one line: a warning if the service failed, or the answer could not be sent whole.
+
+        A log that cannot be written to breaks no answer.
+        """
+        failed = aborted or status >= HTTP_500_INTERNAL_SERVER_ERROR
+        level = logging.WARNING if failed else logging.INFO
+        if not self._logger.isEnabledFor(level):
+            return
+        template, text, mark = self._form
+        line = template % (
+            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            logging.getLevelName(level),
+            request_id,
+            text(method),
+            route,
+            text(path),
+            status,
+            seconds,
+            sent,
+            text(client),
+            mark if aborted else "",
+        )
+        with suppress(OSError, ValueError):
+            self.stream.write(line.replace("\x7f", "\\u007f"))
+
+
 def init_app(app: Flask) -> None:
-    """Send the app's log and its requests' to standard error."""
+    """Send the app's log to standard error."""
     take_over(app.logger, app.config["LOG_LEVEL"])
-    take_over(requests_log(app), app.config["LOG_LEVEL"])
-
-
-def requests_log(app: Flask) -> logging.Logger:
-    """Return the logger that has one line for each request."""
-    return app.logger.getChild("requests")

@@ -1,13 +1,12 @@
 """Every request is watched from its arrival to the last byte: its id, its log line, its count."""
 
-import logging
 from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from service.common.log_handlers import REQUEST_LINE, requests_log, sound_request_id
+from service.common.log_handlers import RequestLog, sound_request_id
 from service.common.metrics import NO_ROUTE, Metrics, route_of
 from service.common.status import HTTP_500_INTERNAL_SERVER_ERROR
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LONGEST_PATH = 500
+UNKNOWN = "-"
 
 
 class Watch:
@@ -24,7 +24,7 @@ class Watch:
         """Stand in front of ``app``."""
         self._wsgi_app = app.wsgi_app
         self._events = app.logger
-        self._requests = requests_log(app)
+        self._log = RequestLog(app)
         self._metrics: Metrics = app.extensions["metrics"]
 
     def __call__(
@@ -62,33 +62,32 @@ class Watch:
             seconds = perf_counter() - begun
             method = environ["REQUEST_METHOD"]
             self._metrics.answered(method, route, status, seconds)
-            members = {
-                "method": method,
-                "route": route,
-                "path": _path(environ),
-                "status": status,
-                "duration": round(seconds, 6),
-                "bytes": sent,
-                "client": environ.get("REMOTE_ADDR"),
-            }
-            self._write(request_id, members if whole else members | {"aborted": True})
+            self._log.write(
+                request_id=request_id,
+                method=method,
+                route=route,
+                path=_path(environ),
+                status=status,
+                seconds=seconds,
+                sent=sent,
+                client=environ.get("REMOTE_ADDR", UNKNOWN),
+                aborted=not whole,
+            )
 
     def refused(self, status: int, request_id: str, sent: int, client: str) -> None:
         """Write down a request that the server could not read: what it asked for is unknown."""
-        self._metrics.answered("", NO_ROUTE, status, None)
-        unknown = dict.fromkeys(("method", "route", "path"))
-        known = {"status": status, "duration": None, "bytes": sent, "client": client}
-        self._write(request_id, unknown | known)
-
-    def _write(self, request_id: str, members: dict[str, Any]) -> None:
-        """Write one line; past the logger's own look for its caller, which costs too much."""
-        failed = members["status"] >= HTTP_500_INTERNAL_SERVER_ERROR or "aborted" in members
-        level = logging.WARNING if failed else logging.INFO
-        if self._requests.isEnabledFor(level):
-            name = self._requests.name
-            record = logging.LogRecord(name, level, "", 0, REQUEST_LINE, (members,), None)
-            record.request_id = request_id
-            self._requests.handle(record)
+        self._metrics.answered(UNKNOWN, NO_ROUTE, status, None)
+        self._log.write(
+            request_id=request_id,
+            method=UNKNOWN,
+            route=NO_ROUTE,
+            path=UNKNOWN,
+            status=status,
+            seconds=0,
+            sent=sent,
+            client=client,
+            aborted=False,
+        )
 
 
 def _path(environ: "WSGIEnvironment") -> str:
