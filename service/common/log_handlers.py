@@ -5,10 +5,11 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from random import getrandbits
+from time import time
 from typing import NamedTuple
 
 from flask import Flask, has_request_context, request
@@ -44,13 +45,23 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+def _iso(seconds: float) -> str:
+    """Write a time in ISO 8601, to the millisecond; the most of it is the same for a second."""
+    return f"{_iso_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 class JSONFormatter(logging.Formatter):
     """One JSON object a line; as it is in ASCII, no text in it ends the line or moves a cursor."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record, and its traceback as one member."""
         members = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _iso(record.created),
             "level": record.levelname,
             "request_id": getattr(record, "request_id", "-"),
             "logger": record.name,
@@ -145,7 +156,7 @@ class RequestLog:
             return
         template, text, mark = self._form
         line = template % (
-            datetime.now(UTC).isoformat(timespec="milliseconds"),
+            _iso(time()),
             logging.getLevelName(level),
             request_id,
             text(method),
@@ -157,8 +168,10 @@ class RequestLog:
             text(client),
             mark if aborted else "",
         )
-        with suppress(OSError, ValueError):
+        try:
             self.stream.write(line.replace("\x7f", "\\u007f"))
+        except (OSError, ValueError):
+            return
 
 
 def init_app(app: Flask) -> None:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from threading import Lock
 from time import perf_counter
 from typing import cast
 
@@ -59,20 +58,20 @@ class PoolMetrics:
             "How long requests waited because all database connections were in use.",
             registry=registry,
         )
+        # An entry is in one thread's hands at a time, so none of them needs a lock.
         self._taken: set[ConnectionPoolEntry] = set()
-        self._lock = Lock()
 
     def take(self, entry: ConnectionPoolEntry) -> None:
         """Count a connection as in use, once."""
-        with self._lock:
+        if entry not in self._taken:
             self._taken.add(entry)
-            self._in_use.set(len(self._taken))
+            self._in_use.inc()
 
     def give_back(self, entry: ConnectionPoolEntry) -> None:
         """Count it as free again."""
-        with self._lock:
+        if entry in self._taken:
             self._taken.discard(entry)
-            self._in_use.set(len(self._taken))
+            self._in_use.dec()
 
 
 class MeteredPool(QueuePool):
