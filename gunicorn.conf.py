@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from socket import socket
 from typing import Any, cast
 
@@ -71,7 +72,12 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Have this worker use it."""
+    """Have this worker use it; and let it end at once if it is told to before it has begun.
+
+    Until the worker sets its own handlers it has those of its parent, in which a signal is lost.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     vars(server)["metrics"].join(worker.age)
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,17 @@ class Server:
 
 
 @contextmanager
-def serving(uri: str, log: Path, **settings: str) -> Iterator[Server]:
-    """Serve the database at ``uri`` until the end of the block; the tables must be there."""
+def serving(
+    uri: str,
+    log: Path,
+    root: Path = ROOT,
+    before: Callable[[], None] | None = None,
+    **settings: str,
+) -> Iterator[Server]:
+    """Serve the database at ``uri`` until the end of the block; the tables must be there.
+
+    ``root`` is where the service lies; ``before`` is called in its process before it begins.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -66,10 +75,11 @@ def serving(uri: str, log: Path, **settings: str) -> Iterator[Server]:
                     f"fd://{listener.fileno()}",
                     "wsgi:app",
                 ],
-                cwd=ROOT,
+                cwd=root,
                 env=environment,
                 stderr=errors,
                 pass_fds=[listener.fileno()],
+                preexec_fn=before,  # noqa: PLW1509  # it forks no thread's lock that it takes
             )
     server = Server(port, process, log)
     try:

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from service import create_app
+from service.common.cpus import available_cpus
 from service.config import ConfigurationError, Settings, load_settings
 from tests.conftest import app_with_tables
 from tests.factories import product_body
@@ -33,8 +34,10 @@ ROOT = Path(__file__).parent.parent
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
-        ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "-1"),
         ("WEB_THREADS", "two"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "true"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
@@ -132,15 +135,32 @@ def test_making_an_app_touches_no_database(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gunicorn_takes_its_port_and_workers_from_the_settings() -> None:
-    environment = {**os.environ, "PORT": "12345", "WEB_CONCURRENCY": "3", "WEB_THREADS": "5"}
-
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"PORT": "12345", "WEB_CONCURRENCY": "3", "WEB_THREADS": "5"},
+            {"workers": "3", "threads": "5", "forwarded_allow_ips": "['127.0.0.1', '::1']"},
+        ),
+        (
+            {"PORT": "12345", "FORWARDED_ALLOW_IPS": "10.0.0.1", "LOG_LEVEL": "ERROR"},
+            {
+                "workers": str(available_cpus()),
+                "forwarded_allow_ips": "['10.0.0.1']",
+                "loglevel": "error",
+            },
+        ),
+    ],
+)
+def test_gunicorn_takes_what_it_needs_from_the_settings(
+    given: dict[str, str], expected: dict[str, str]
+) -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--print-config", "wsgi:app"],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+        env=os.environ | given, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
 
     shown = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     shown = {name.strip(): value.strip() for name, value in shown.items()}
     assert "0.0.0.0:12345" in shown["bind"]  # where the service is meant to listen
-    assert (shown["workers"], shown["threads"]) == ("3", "5")
+    assert {name: shown[name] for name in expected} == expected

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,9 @@ from prometheus_client import (
     generate_latest,
     values,
 )
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from werkzeug.routing import Rule
 
@@ -77,6 +80,7 @@ class PoolMetrics:
 class MeteredPool(QueuePool):
     """A pool that tells its metrics who holds a connection and who waits for one."""
 
+    __module__ = QueuePool.__module__  # its log is SQLAlchemy's, which is quiet
     metrics: PoolMetrics | None = None
 
     def report_to(self, metrics: PoolMetrics) -> None:
@@ -153,8 +157,26 @@ class Metrics:
         registry = self._registry
         if values.ValueClass is not values.MutexValue:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            registry.register(AllWorkers())
         return generate_latest(registry)
+
+
+class AllWorkers(Collector):
+    """The figures of all workers, as one."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the files of the workers; one that has just begun may have an empty one."""
+        directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        files = [str(file) for file in directory.glob("*.db") if not _is_empty(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)
+        return metrics
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return file.stat().st_size == 0
+    except FileNotFoundError:  # the worker has just ended
+        return True
 
 
 def route_of(rule: Rule | None) -> str:

@@ -24,7 +24,7 @@ class Watch:
         """Stand in front of ``app``."""
         self._wsgi_app = app.wsgi_app
         self._events = app.logger
-        self._log = RequestLog(app)
+        self.log = RequestLog(app)
         self._metrics: Metrics = app.extensions["metrics"]
 
     def __call__(
@@ -62,7 +62,7 @@ class Watch:
             seconds = perf_counter() - begun
             method = environ["REQUEST_METHOD"]
             self._metrics.answered(method, route, status, seconds)
-            self._log.write(
+            self.log.write(
                 request_id=request_id,
                 method=method,
                 route=route,
@@ -77,7 +77,7 @@ class Watch:
     def refused(self, status: int, request_id: str, sent: int, client: str) -> None:
         """Write down a request that the server could not read: what it asked for is unknown."""
         self._metrics.answered(UNKNOWN, NO_ROUTE, status, None)
-        self._log.write(
+        self.log.write(
             request_id=request_id,
             method=UNKNOWN,
             route=NO_ROUTE,

@@ -1,0 +1,240 @@
+"""What the log says, line by line, in the form for machines and in the one for people."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from service import create_app
+from service.common.log_handlers import JSONFormatter, TerminalFormatter
+from tests.conftest import dispose, execute, logged
+from tests.factories import product_body
+
+MEMBERS = [
+    *("time", "level", "request_id", "method", "route", "path"),
+    *("status", "duration", "bytes", "client"),
+]
+HOSTILE = 'a"b\n2026-11-24 ERROR forged \x1b[31m\x7f\x9b\r\u2028\\'
+
+
+class Terminal(io.StringIO):
+    """A standard error that someone looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextmanager
+def request_lines(app: Flask) -> Iterator[io.StringIO]:
+    """Catch the lines of the app's requests."""
+    log = app.extensions["watch"].log
+    before, log.stream = log.stream, io.StringIO()
+    yield log.stream
+    log.stream = before
+
+
+def line_of(app: Flask, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """Send one request; return its one line."""
+    with request_lines(app) as lines:
+        app.test_client().open(*arguments, buffered=True, **options)
+        (line,) = lines.getvalue().splitlines()
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
+
+
+@pytest.fixture
+def quiet_app(tmp_path: Path) -> Flask:
+    """Make an app without tables, with a path that fails."""
+    app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}"})
+
+    @app.get("/broken")
+    def broken() -> str:
+        raise LookupError(HOSTILE)
+
+    return app
+
+
+@pytest.fixture
+def hostile_record() -> logging.LogRecord:
+    """Make the record of an exception, both with a text that means harm."""
+    with pytest.raises(LookupError) as raised:
+        raise LookupError(HOSTILE)
+    failure = (raised.type, raised.value, raised.tb)
+    return logging.LogRecord("shop", logging.ERROR, "", 0, HOSTILE, (), failure)
+
+
+def test_the_line_of_a_request_has_all_that_was_asked_for_and_answered(quiet_app: Flask) -> None:
+    before = datetime.now(UTC)
+
+    line = line_of(quiet_app, "/health?token=hush", headers={"X-Request-ID": "seen-1"})
+
+    assert list(line) == MEMBERS
+    assert 0 <= (datetime.fromisoformat(line.pop("time")) - before).total_seconds() + 0.001 < 60
+    assert 0 < line.pop("duration") < 60
+    assert line == {
+        "level": "INFO",
+        "request_id": "seen-1",
+        "method": "GET",
+        "route": "/health",
+        "path": "/health",
+        "status": 200,
+        "bytes": len('{"status": "OK"}'),
+        "client": "127.0.0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("HEAD", "/health", {"route": "/health", "status": 200, "bytes": 0}),
+        ("GET", "/products/x", {"route": "none", "status": 404, "level": "INFO"}),
+        ("GET", "/products/7", {"route": "/products/{product_id}", "status": 503}),
+        ("DELETE", "/products/7", {"route": "/products/{product_id}", "level": "WARNING"}),
+        ("FOO", "/health", {"route": "none", "status": 405, "method": "FOO"}),
+        ("GET", "/%1B%5B31m%0A%7F%FF", {"path": "/\x1b[31m\n\x7f\ufffd", "status": 404}),
+        ("GET", "/" + "x" * 600, {"path": "/" + "x" * 499}),
+        ("GET", "/broken", {"route": "/broken", "status": 500, "level": "WARNING"}),
+    ],
+)
+def test_every_kind_of_request_has_its_line(
+    quiet_app: Flask, method: str, path: str, expected: dict[str, object]
+) -> None:
+    with logged(quiet_app):
+        line = line_of(quiet_app, path, method=method)
+
+    assert {name: line[name] for name in expected} == expected
+
+
+def test_no_secret_of_a_request_is_in_the_log(app: Flask) -> None:
+    secrets = {"Authorization": "Bearer hush", "Cookie": "session=hush", "Referer": "/hush"}
+    with logged(app) as events, request_lines(app) as lines:
+        for path in ("/products?hush=hush", "/products?q=hush", "/products/1"):
+            for method in ("GET", "POST", "PUT", "FOO"):
+                body = product_body(name="hush", colour="hush")
+                app.test_client().open(
+                    path, method=method, json=body, headers=secrets, buffered=True
+                )
+        written = events.getvalue() + lines.getvalue()
+
+    assert len(lines.getvalue().splitlines()) == 12
+    assert "hush" not in written
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
+def test_no_body_is_in_the_log_even_if_the_sql_is_wrong(
+    app: Flask, client: FlaskClient, headers: dict[str, str]
+) -> None:
+    client.post("/products", json=product_body())
+    execute(app, "ALTER TABLE products RENAME COLUMN category TO kind")
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    try:
+        with logged(app) as events:
+            body = product_body(name="hush")
+            response = client.put("/products/1", json=body, headers=headers)
+            written = events.getvalue()
+    finally:
+        app.config["PROPAGATE_EXCEPTIONS"] = None
+        execute(app, "ALTER TABLE products RENAME COLUMN kind TO category")
+
+    assert response.status_code >= 500
+    assert written
+    assert "hush" not in written
+
+
+@pytest.mark.parametrize(
+    ("level", "path", "lines"),
+    [("DEBUG", "/health", 1), ("WARNING", "/health", 0), ("WARNING", "/products/1", 1),
+     ("ERROR", "/products/1", 0)],
+)  # fmt: skip
+def test_the_level_decides_which_requests_have_a_line(
+    tmp_path: Path, level: str, path: str, lines: int
+) -> None:
+    app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}", "LOG_LEVEL": level})
+    with logged(app), request_lines(app) as written:
+        app.test_client().get(path, buffered=True)
+
+        assert len(written.getvalue().splitlines()) == lines
+
+
+def test_a_log_that_cannot_be_written_breaks_no_answer(quiet_app: Flask) -> None:
+    with request_lines(quiet_app) as lines:
+        lines.close()
+
+        assert quiet_app.test_client().get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client", "location"),
+    [
+        (0, "127.0.0.1", "http://localhost/products/1"),
+        (1, "203.0.113.9", "https://shop.example.com/products/1"),
+        (2, "198.51.100.7", "http://localhost/products/1"),
+    ],
+)
+def test_proxies_are_believed_only_when_told(
+    tmp_path: Path, proxies: int, client: str, location: str
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'products.db'}"
+    app = create_app({"DATABASE_URI": uri, "TRUSTED_PROXIES": proxies})
+    app.test_cli_runner().invoke(args=["db-create"])
+    headers = {
+        "X-Forwarded-For": "198.51.100.7, 203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "shop.example.com",
+    }
+    with request_lines(app) as lines:
+        created = app.test_client().post(
+            "/products", json=product_body(), headers=headers, buffered=True
+        )
+        (line,) = map(json.loads, lines.getvalue().splitlines())
+    dispose(app)
+
+    assert created.headers["Location"] == location
+    assert line["client"] == client
+
+
+def test_an_event_is_one_line_of_json_whatever_it_says(hostile_record: logging.LogRecord) -> None:
+    line = JSONFormatter().format(hostile_record)
+
+    assert line.isascii()
+    assert line.isprintable()
+    event = json.loads(line)
+    assert (event["level"], event["logger"], event["message"]) == ("ERROR", "shop", HOSTILE)
+    assert event["traceback"].startswith("Traceback")
+    assert HOSTILE in event["traceback"]
+
+
+def test_on_a_terminal_no_text_passes_for_a_line_or_moves_the_cursor(
+    hostile_record: logging.LogRecord,
+) -> None:
+    first, *others = TerminalFormatter().format(hostile_record).splitlines()
+
+    assert first.startswith('a"b')
+    assert len(others) > 2
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_on_a_terminal_the_log_is_for_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}"})
+
+    app.test_client().get("/products/7", headers={"X-Request-ID": "seen-2"}, buffered=True)
+    app.test_client().get("/%1B%0A", buffered=True)
+
+    event, request, hostile = terminal.getvalue().splitlines()
+    assert "ERROR service [seen-2] There is no database" in event
+    assert "WARNING [seen-2] GET /products/{product_id} /products/7: 503 in " in request
+    assert hostile.isprintable()
+    assert r"/\x1b\n: 404 in " in hostile
