@@ -64,6 +64,7 @@ def postgresql() -> Iterator[dict[str, str]]:
             "PGDATABASE": str(place["dbname"]),
             "DATABASE_URI": "postgresql+psycopg://",
             "WEB_CONCURRENCY": "1",
+            "LOG_LEVEL": "WARNING",  # no program that is compared writes a line a request
         }
 
 
