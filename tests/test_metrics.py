@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from threading import Event
@@ -197,27 +197,35 @@ def metrics_directory(worker: int) -> Path:
     return next(Path(line.split()[-1]).parent for line in maps if "products-metrics-" in line)
 
 
+@contextmanager
+def stopped(worker: int) -> Iterator[None]:
+    """Keep a worker from doing anything."""
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
 def test_the_figures_are_those_of_both_workers_even_of_one_that_was_killed(
     served: Server,
 ) -> None:
     first, second = served.workers()
     reads = ("http_requests_total", ("GET", "/products/{product_id}", "200"))
     in_progress = ("http_requests_in_progress", ())
-    expected = scraped_from(served).get(reads, 0) + 2 * REQUESTS
-    for stopped in (first, second):  # so that each of them serves some
-        os.kill(stopped, signal.SIGSTOP)
-        for _ in range(REQUESTS):
-            assert served.ask("GET", "/products/1")[0].status == 200
-        if stopped == first:
-            os.kill(stopped, signal.SIGCONT)
-    # A request is counted when the server has sent all of it: the client may be quicker.
-    wait_for(lambda: scraped_from(served)[reads] == expected)
-    with stalled_list(served, "stalled"):  # the first serves it
+    expected = scraped_from(served).get(reads, 0)
+    for worker in (first, second):
+        with stopped(worker):  # the other one serves
+            for _ in range(REQUESTS):
+                assert served.ask("GET", "/products/1")[0].status == 200
+            expected += REQUESTS
+            # It counts when it has sent all of an answer: the client may be quicker.
+            wait_for(lambda: scraped_from(served).get(reads) == expected)  # noqa: B023
+    with stopped(second), stalled_list(served, "stalled"):
         during = scraped_from(served)
 
         os.kill(first, signal.SIGKILL)
-        os.kill(second, signal.SIGCONT)
-        wait_for_two_workers(served, first)
+    wait_for_two_workers(served, first)
 
     after = scraped_from(served)
     assert after[reads] == expected
