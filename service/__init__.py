@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import demo, openapi, operations, page, routes
 from service.common import (
+    auth,
     cli_commands,
     database,
     error_handlers,
@@ -50,6 +51,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     metrics.init_app(app)
     watch.init_app(app)
     error_handlers.init_app(app)
+    auth.init_app(app)
     migrations.init_app(app, db)
     cli_commands.init_app(app, db, demo.products, "products")
 

@@ -1,14 +1,18 @@
 """The settings: every environment variable of the service, its type, default and meaning."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 DRIVERS = {"pysqlite", "psycopg"}
+CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# RFC 6750, section 2.1; shorter ones can be guessed.
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
 
 
 class ConfigurationError(Exception):
@@ -25,6 +29,32 @@ def _known_database(uri: str) -> str:
     return uri
 
 
+def parse_tokens(pairs: str) -> dict[str, str]:
+    """Return the token of each name in NAME=TOKEN pairs, parted by commas or white space.
+
+    Raises ``ValueError``, which tells a pair by its number alone: its text may be a secret.
+    """
+    tokens: dict[str, str] = {}
+    for number, pair in enumerate(pairs.replace(",", " ").split(), start=1):
+        name, _, token = pair.partition("=")
+        if not CLIENT_NAME.fullmatch(name) or not TOKEN.fullmatch(token):
+            raise ValueError(
+                f"pair {number} must be NAME=TOKEN: a name of 1 to 64 of A-Za-z0-9._-"
+                " and a token of at least 16 of A-Za-z0-9._~+/-"
+            )
+        if name in tokens or token in tokens.values():
+            raise ValueError(f"pair {number} has the name or the token of another")
+        tokens[name] = token
+    if pairs and not tokens:
+        raise ValueError("there is no NAME=TOKEN pair in it")
+    return tokens
+
+
+def _sound_tokens(pairs: SecretStr) -> SecretStr:
+    parse_tokens(pairs.get_secret_value())
+    return pairs
+
+
 class Settings(BaseModel):
     """What the environment may say; each field is a variable and a key of ``app.config``."""
 
@@ -39,6 +69,13 @@ class Settings(BaseModel):
     )
     REQUIRE_IF_MATCH: bool = Field(
         default=False, description="whether PUT, PATCH and DELETE without If-Match are 428"
+    )
+    API_TOKENS: Annotated[SecretStr, AfterValidator(_sound_tokens)] = Field(
+        SecretStr(""),
+        description="who may write: NAME=TOKEN pairs, comma-separated; empty: everybody",
+    )
+    API_TOKENS_FILE: str = Field(
+        "", description="a file of such pairs, one a line, read again when it changes"
     )
     LOG_LEVEL: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR"

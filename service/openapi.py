@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from werkzeug.routing import Map, Rule
 
 from service.common import security_headers, status
+from service.common.auth import WRITES
 from service.common.error_handlers import PROBLEM
 from service.common.json_body import JSON, MERGE_PATCH
 from service.models import MAX_ID
@@ -50,6 +51,20 @@ HEADERS: Schema = {
         "description": "the seconds to wait before the next try",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "WWW-Authenticate": {
+        "description": "how to show who asks (RFC 6750)",
+        "schema": {"type": "string"},
+    },
+}
+FAILURE_HEADERS = {
+    status.HTTP_401_UNAUTHORIZED: ("WWW-Authenticate",),
+    status.HTTP_503_SERVICE_UNAVAILABLE: ("Retry-After",),
+}
+
+TOKEN: Schema = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "asked for where the service is told who may write",
 }
 
 PROBLEM_SCHEMA: Schema = {
@@ -164,7 +179,7 @@ class Operation(NamedTuple):
 CHANGE = Operation(
     {JSON: PRODUCT},
     headers=("ETag",),
-    failures=(400, 404, 412, 413, 415, 428, 503),
+    failures=(400, 401, 404, 412, 413, 415, 428, 503),
     body=BODY,
     parameters=(IF_MATCH,),
 )
@@ -179,7 +194,7 @@ OPERATIONS = {
         {JSON: PRODUCT},
         success=status.HTTP_201_CREATED,
         headers=("ETag", "Location"),
-        failures=(400, 413, 415, 503),
+        failures=(400, 401, 413, 415, 503),
         body=BODY,
     ),
     "products.read_product": Operation(
@@ -193,7 +208,7 @@ OPERATIONS = {
     "products.delete_product": Operation(
         {},
         success=status.HTTP_204_NO_CONTENT,
-        failures=(404, 412, 428, 503),
+        failures=(401, 404, 412, 428, 503),
         parameters=(IF_MATCH,),
     ),
     "operations.health": Operation({JSON: HEALTH}),
@@ -254,6 +269,7 @@ def describe(url_map: Map) -> Schema:
                 "Problem": PROBLEM_SCHEMA,
             },
             "headers": HEADERS,
+            "securitySchemes": {"token": TOKEN},
         },
     }
 
@@ -293,6 +309,9 @@ def _operation(rule: Rule, method: str) -> Schema:
         }
         | {str(failure): _failure(failure) for failure in operation.failures},
     }
+    if method in WRITES:
+        anybody: list[Schema] = [] if current_app.extensions["tokens"] else [{}]
+        described["security"] = [*anybody, {"token": []}]
     if operation.body:
         described["requestBody"] = _body(operation.body)
     if method == "HEAD":
@@ -327,5 +346,4 @@ def _response(code: int, content: dict[str, Schema], headers: tuple[str, ...]) -
 def _failure(code: int) -> Schema:
     if code == status.HTTP_304_NOT_MODIFIED:
         return _response(code, {}, ("ETag",))
-    headers = ("Retry-After",) if code == status.HTTP_503_SERVICE_UNAVAILABLE else ()
-    return _response(code, {PROBLEM: _ref("Problem")}, headers)
+    return _response(code, {PROBLEM: _ref("Problem")}, FAILURE_HEADERS.get(code, ()))

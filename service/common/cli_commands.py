@@ -1,5 +1,6 @@
 """The commands of `flask`: what is done to a database by hand."""
 
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from service.common.database import create_sqlite_file, insert_rows, transaction
 from service.common.error_handlers import advice
 from service.common.migrations import stamp_head
+from service.config import CLIENT_NAME
 
 BATCH = 1_000
 
@@ -54,6 +56,14 @@ def init_app(app: Flask, db: SQLAlchemy, demo_rows: Rows, demo_table: str) -> No
                 insert_rows(connection, db.metadata.tables[demo_table], batch)
                 bar.update(len(batch))
         click.echo(f"{count} {demo_table} are added.")
+
+    @app.cli.command("token-create")
+    @click.argument("name")
+    def token_create(name: str) -> None:
+        """Print a new token for NAME, as API_TOKENS and API_TOKENS_FILE take it."""
+        if not CLIENT_NAME.fullmatch(name):
+            raise click.BadParameter("must be 1 to 64 of A-Za-z0-9._-", param_hint="NAME")
+        click.echo(f"{name}={secrets.token_urlsafe()}")
 
 
 @contextmanager
