@@ -12,8 +12,10 @@ from service import demo, openapi, operations, page, routes
 from service.common import (
     auth,
     cli_commands,
+    cors,
     database,
     error_handlers,
+    hosts,
     log_handlers,
     metrics,
     migrations,
@@ -51,7 +53,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     metrics.init_app(app)
     watch.init_app(app)
     error_handlers.init_app(app)
+    hosts.init_app(app, exempt=operations.blueprint.name)
     auth.init_app(app)
+    cors.init_app(app)
     migrations.init_app(app, db)
     cli_commands.init_app(app, db, demo.products, "products")
 

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -55,6 +64,19 @@ def _sound_tokens(pairs: SecretStr) -> SecretStr:
     return pairs
 
 
+def _parts(listed: object) -> object:
+    return tuple(listed.replace(",", " ").split()) if isinstance(listed, str) else listed
+
+
+Origin = Annotated[
+    str,
+    StringConstraints(to_lower=True, pattern=r"(?i)^https?://([a-z0-9.-]+|\[[a-f0-9:.]+])(:\d+)?$"),
+]
+Host = Annotated[
+    str, StringConstraints(to_lower=True, pattern=r"(?i)^\.?[a-z0-9-]+(\.[a-z0-9-]+)*$")
+]
+
+
 class Settings(BaseModel):
     """What the environment may say; each field is a variable and a key of ``app.config``."""
 
@@ -76,6 +98,16 @@ class Settings(BaseModel):
     )
     API_TOKENS_FILE: str = Field(
         "", description="a file of such pairs, one a line, read again when it changes"
+    )
+    CORS_ORIGINS: Annotated[tuple[Origin, ...], BeforeValidator(_parts)] = Field(
+        (),
+        description="whose pages may use the API: origins such as https://shop.example.com,"
+        " comma-separated",
+    )
+    TRUSTED_HOSTS: Annotated[tuple[Host, ...], BeforeValidator(_parts)] = Field(
+        (),
+        description="the hosts to answer for, comma-separated, .example.com with all below it;"
+        " empty: any",
     )
     LOG_LEVEL: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR"

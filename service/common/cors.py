@@ -1,0 +1,30 @@
+"""Which pages of other origins may use the service: the CORS protocol of the Fetch standard."""
+
+from flask import Flask, Response, request
+
+EXPOSED = "ETag, Link, Location, Retry-After, X-Request-ID, X-Total-Count"
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"
+    ),
+    "Access-Control-Max-Age": "600",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Let the pages of CORS_ORIGINS read the answers; send nothing of this if there are none."""
+    origins = app.config["CORS_ORIGINS"]
+    if not origins:
+        return
+
+    @app.after_request
+    def allow_origin(response: Response) -> Response:
+        response.vary.add("Origin")
+        origin = request.headers.get("Origin")
+        if origin in origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED
+            if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+                response.headers.update(PREFLIGHT)
+        return response
