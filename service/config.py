@@ -86,6 +86,9 @@ class Settings(BaseModel):
         "sqlite:///products.db",
         description="the database; a relative SQLite file lies in instance/",
     )
+    DATABASE_PGBOUNCER: bool = Field(
+        default=False, description="whether PgBouncer in transaction mode is before PostgreSQL"
+    )
     MAX_CONTENT_LENGTH: int = Field(
         1024 * 1024, ge=1, description="the largest request body, in bytes; more is 413"
     )

@@ -4,12 +4,12 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context, url_for
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from service.common import status
-from service.common.database import Rows, Statement, read, run, transaction, write
+from service.common.database import Rows, Statement, in_transaction, read, run, write
 from service.common.json_body import JSON
 from service.common.preconditions import check, entity_tag, is_conditional, is_modified
 from service.listing import Listing
@@ -107,9 +107,12 @@ def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> R
     parameters = {"product_id": product_id, **columns}
     if not is_conditional(request):
         return write(statement, parameters)
-    with transaction() as connection:
+
+    def change_if_meant(connection: Connection) -> Rows:
         check(request, connection.execute(_locked_product, parameters).scalar())
         return run(connection, statement, parameters)
+
+    return in_transaction(change_if_meant)
 
 
 def _first(product_id: int, found: Rows) -> str:

@@ -6,9 +6,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -22,7 +22,11 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
+from service.common import postgresql
 from service.common.metrics import MeteredPool
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Rows = Sequence[Sequence[Any]]
 Statement = Select[Any] | UpdateBase
@@ -32,7 +36,9 @@ POOL_TIMEOUT_SECONDS = 3
 PROBE_CONNECT_SECONDS = 2  # libpq takes no less
 PROBE_SECONDS = 1
 TRANSACTION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
-POSTGRESQL_ARGUMENTS = {"connect_timeout": 3, "application_name": "products"}
+# PostgreSQL has undone the transaction for the sake of another one.
+ROLLED_BACK = ("40001", "40P01")
+RETRIES = 3
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +59,6 @@ def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
         return {**options, "connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
     return {
         **options,
-        "connect_args": POSTGRESQL_ARGUMENTS,
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": POOL_TIMEOUT_SECONDS,
@@ -67,6 +72,7 @@ def init_app(app: Flask, db: SQLAlchemy) -> None:
         engine = app.extensions["engine"] = db.engine
     _listen(engine)
     if engine.dialect.name == "postgresql":
+        postgresql.init_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
         event.listen(engine, "checkout", _refuse_dead)
     app.extensions["probe"] = _probe_engine(engine.url)
 
@@ -80,7 +86,7 @@ def engine_apart(url: URL, **arguments: Any) -> Engine:
     engine = create_engine(
         url,
         isolation_level=given["isolation_level"],
-        connect_args={**given["connect_args"], **arguments},
+        connect_args={**given.get("connect_args", {}), **arguments},
         poolclass=NullPool,
     )
     _listen(engine)
@@ -102,6 +108,7 @@ def _listen(engine: Engine) -> None:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
     else:
+        event.listen(engine, "do_connect", postgresql.fill_in)
         event.listen(engine, "connect", _log_warnings)
 
 
@@ -140,12 +147,29 @@ def read(statement: Statement, parameters: Mapping[str, Any] | None = None) -> R
         return write(statement, parameters)
 
 
+def _repeat_if_rolled_back(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a whole transaction again, a few times, where a deadlock or the like has undone it."""
+
+    @wraps(function)
+    def repeat(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(RETRIES):
+            try:
+                return function(*args, **kwargs)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in ROLLED_BACK:
+                    raise
+        return function(*args, **kwargs)
+
+    return repeat
+
+
+@_repeat_if_rolled_back
 def write(statement: Statement, parameters: Mapping[str, Any] | None = None) -> Rows:
     """Return all rows of one statement that is a transaction by itself: one round trip.
 
     SQLAlchemy writes its SQL and keeps its connection, but the driver runs it: that takes a
-    third of the time. It is never run again: once it was sent, nobody can tell whether it was
-    carried out.
+    third of the time. It is run again only if it was undone: where its connection is lost,
+    nobody can tell whether it was carried out.
     """
     engine = _engine()
     values = parameters or {}
@@ -204,6 +228,13 @@ def transaction() -> Iterator[Connection]:
     isolation = {"isolation_level": TRANSACTION_LEVELS[engine.dialect.name]}
     with engine.connect().execution_options(**isolation) as connection, connection.begin():
         yield connection
+
+
+@_repeat_if_rolled_back
+def in_transaction(work: Callable[[Connection], R]) -> R:
+    """Return what ``work`` does in one transaction; it may be run again, so it reads anew."""
+    with transaction() as connection:
+        return work(connection)
 
 
 def _engine() -> Engine:

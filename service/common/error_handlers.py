@@ -22,8 +22,11 @@ from service.common import security_headers
 from service.common.log_handlers import request_id
 
 RETRY_AFTER_SECONDS = 2
-OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "55P03", "40001", "40P01")
+# Of PostgreSQL's error codes: no connection, no resources, shutting down, cancelled or timed
+# out, read-only, idle for too long, locked, rolled back again and again, failing disks.
+OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58")
 PROBLEM = "application/problem+json"
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MISSING_TABLE = "42P01"
 
 
@@ -98,11 +101,15 @@ def init_app(app: Flask) -> None:
         if line is None:
             raise error
         current_app.logger.error(line)
-        return answer(
-            ServiceUnavailable(
-                "The database cannot serve now; please try again", retry_after=RETRY_AFTER_SECONDS
-            )
-        )
+        return answer(ServiceUnavailable(_outcome(error), retry_after=RETRY_AFTER_SECONDS))
+
+
+def _outcome(error: SQLAlchemyError) -> str:
+    """Say what has become of the request."""
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost and request.method not in SAFE_METHODS:
+        return "The database was lost meanwhile; see what it has before you try again"
+    return "The database cannot serve now; please try again"
 
 
 def _headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

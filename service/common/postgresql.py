@@ -1,0 +1,140 @@
+"""PostgreSQL's connections: how long anything may take, and when to leave it in peace."""
+
+from time import monotonic
+from typing import Any
+
+import psycopg
+from flask import has_request_context
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+CONNECT_SECONDS = 3
+# A server that is cut off is noticed in 3 to 6 seconds, also by a connection that only waits.
+ARGUMENTS = {
+    "application_name": "products",
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 3000,
+}
+# What the server itself ends, in milliseconds.
+LIMITS = {
+    "statement_timeout": 5000,
+    "lock_timeout": 3000,
+    "idle_in_transaction_session_timeout": 5000,
+}
+# A server that is frozen ends nothing, while its kernel goes on to acknowledge what is sent.
+ANSWER_SECONDS = 6
+PAUSE_SECONDS = 1
+
+
+class Gate:
+    """Shut when the server was silent: then one connection at a time tries it, all others fail.
+
+    So requests do not queue up behind each other's vain waiting.
+    """
+
+    def __init__(self) -> None:
+        """Begin open."""
+        self._next_try: float | None = None
+
+    @property
+    def is_shut(self) -> bool:
+        """Say whether the server was silent when it was last asked."""
+        return self._next_try is not None
+
+    def shut(self) -> None:
+        """Let nobody ask the server for a while."""
+        self._next_try = monotonic() + PAUSE_SECONDS
+
+    def open(self) -> None:
+        """Let everybody ask the server, as it has answered."""
+        self._next_try = None
+
+    def enter(self) -> None:
+        """Go and ask the server; raises ``OperationalError`` where another does or just did."""
+        if self._next_try is None:
+            return
+        if monotonic() < self._next_try:
+            raise psycopg.OperationalError("the server did not answer a moment ago")
+        self._next_try = monotonic() + CONNECT_SECONDS
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that gives a silent server up; what it was asked may yet be carried out."""
+
+    gate: Gate
+
+    def wait(
+        self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_SECONDS
+    ) -> Any:
+        """Wait for an answer; raises ``OperationalError`` if there is none in time."""
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+                self.gate.shut()
+            raise
+
+
+def fill_in(
+    dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], options: dict[str, Any]
+) -> None:
+    """Complete how a connection is opened; what DATABASE_URI asks for goes before."""
+    for name, value in ARGUMENTS.items():
+        options.setdefault(name, value)
+
+
+def init_engine(engine: Engine, *, pgbouncer: bool) -> None:
+    """Have the connections that serve requests keep to the limits.
+
+    A command may take as long as it takes. PgBouncer refuses to pass the limits on, and knows
+    nothing of statements that a connection has prepared.
+    """
+    gate = Gate()
+
+    def connect(
+        dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], given: dict[str, Any]
+    ) -> psycopg.Connection[Any]:
+        arguments = dict(given)
+        if pgbouncer:
+            arguments["prepare_threshold"] = None
+        if not has_request_context():
+            return psycopg.connect(**arguments)
+        if not pgbouncer:
+            limits = "".join(f"-c {name}={value} " for name, value in LIMITS.items())
+            arguments["options"] = limits + str(arguments.get("options", ""))
+        return _connect(gate, arguments)
+
+    def refuse_silent(
+        connection: psycopg.Connection[Any],
+        entry: ConnectionPoolEntry,
+        proxy: PoolProxiedConnection,
+    ) -> None:
+        """Have the pool open a fresh connection, as the way through the gate."""
+        if gate.is_shut:
+            raise DisconnectionError
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", refuse_silent)
+
+
+def _connect(gate: Gate, arguments: dict[str, Any]) -> BoundedConnection:
+    gate.enter()
+    try:
+        connection = BoundedConnection.connect(**arguments)
+    except psycopg.errors.ConnectionTimeout:
+        gate.shut()
+        raise
+    except psycopg.Error:
+        gate.open()  # a refusal is an answer
+        raise
+    connection.gate = gate
+    gate.open()
+    return connection
