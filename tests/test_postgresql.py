@@ -1,0 +1,268 @@
+"""PostgreSQL's limits, what is repeated, and what each of its errors becomes."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Connection, create_engine, make_url, text
+
+from service import create_app
+from service.common.database import RETRIES
+from tests.conftest import dispose, execute
+from tests.factories import product_body
+
+WRITES = [
+    ("POST", "/products", {}),
+    ("PUT", "/products/1", {}),
+    ("PATCH", "/products/1", {}),
+    ("PATCH", "/products/1", {"If-Match": "*"}),
+    ("DELETE", "/products/1", {}),
+    ("DELETE", "/products/1", {"If-Match": "*"}),
+]
+BEFORE = "CREATE TRIGGER faulty BEFORE INSERT OR UPDATE OR DELETE ON products"
+AT_COMMIT = (
+    "CREATE CONSTRAINT TRIGGER faulty AFTER INSERT OR UPDATE OR DELETE ON products"
+    " DEFERRABLE INITIALLY DEFERRED"
+)
+OUTAGES = [
+    *("08006", "25006", "25P03", "53100", "53200", "53300", "55P03"),
+    *("57014", "57P01", "57P02", "57P03", "58030"),
+]
+
+Fault = Callable[..., None]
+writes = pytest.mark.parametrize(("method", "path", "headers"), WRITES)
+
+
+@pytest.fixture
+def client(postgresql_app: Flask) -> FlaskClient:
+    """Give a client that has created product 1."""
+    client = postgresql_app.test_client()
+    assert client.post("/products", json=product_body()).status_code == 201
+    return client
+
+
+@pytest.fixture
+def fault(postgresql_app: Flask) -> Iterator[Fault]:
+    """Give what makes the first writes of a row fail; a sequence counts all of them."""
+
+    def make(action: str, times: int = 1, trigger: str = BEFORE) -> None:
+        execute(
+            postgresql_app,
+            "CREATE SEQUENCE attempts",
+            "CREATE FUNCTION faulty() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF nextval('attempts') <= {times} THEN {action}; END IF;"
+            " RETURN coalesce(NEW, OLD); END $$",
+            f"{trigger} FOR EACH ROW EXECUTE FUNCTION faulty()",
+        )
+
+    yield make
+    execute(
+        postgresql_app,
+        "DROP FUNCTION IF EXISTS faulty CASCADE",
+        "DROP SEQUENCE IF EXISTS attempts",
+    )
+
+
+def rejection(code: str) -> str:
+    return f"RAISE EXCEPTION USING ERRCODE = '{code}'"
+
+
+@contextmanager
+def another_session(app: Flask) -> Iterator[Connection]:
+    """Open a transaction of somebody else's."""
+    engine = create_engine(app.config["DATABASE_URI"])
+    with engine.begin() as connection:
+        yield connection
+    engine.dispose()
+
+
+def attempts(app: Flask) -> int:
+    with another_session(app) as connection:
+        return int(connection.scalar(text("SELECT last_value FROM attempts")) or 0)
+
+
+@writes
+@pytest.mark.parametrize("trigger", [BEFORE, AT_COMMIT], ids=["before", "at commit"])
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+def test_a_write_that_was_rolled_back_for_another_is_repeated(
+    postgresql_app: Flask,
+    client: FlaskClient,
+    fault: Fault,
+    code: str,
+    trigger: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    fault(rejection(code), RETRIES, trigger)
+
+    response = client.open(path, method=method, json=product_body(name="New"), headers=headers)
+
+    assert response.status_code in (200, 201, 204), response.text
+    assert attempts(postgresql_app) == RETRIES + 1
+    left = {"POST": 2, "DELETE": 0}.get(method, 1)
+    assert len(client.get("/products").get_json()) == left
+
+
+@writes
+def test_it_is_not_repeated_for_ever(
+    postgresql_app: Flask,
+    client: FlaskClient,
+    fault: Fault,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    fault(rejection("40001"), 1000)
+
+    response = client.open(path, method=method, json=product_body(), headers=headers)
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert attempts(postgresql_app) == RETRIES + 1
+
+
+@writes
+@pytest.mark.parametrize("trigger", [BEFORE, AT_COMMIT], ids=["before", "at commit"])
+def test_a_write_whose_connection_is_lost_is_not_repeated(
+    postgresql_app: Flask,
+    client: FlaskClient,
+    fault: Fault,
+    trigger: str,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    fault("PERFORM pg_terminate_backend(pg_backend_pid())", 1, trigger)
+
+    response = client.open(path, method=method, json=product_body(), headers=headers)
+
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.get_json()["detail"].endswith("see what it has before you try again")
+    assert attempts(postgresql_app) == 1
+
+
+@pytest.mark.parametrize("code", OUTAGES)
+def test_an_outage_is_503_and_not_repeated(
+    postgresql_app: Flask, client: FlaskClient, fault: Fault, code: str
+) -> None:
+    fault(rejection(code), 1000)
+
+    response = client.patch("/products/1", json={"rating": 1}, headers={"If-Match": "*"})
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert code not in response.text
+    assert attempts(postgresql_app) == 1
+
+
+@pytest.mark.parametrize("code", ["23505", "22003", "42501", "P0001"])
+def test_a_fault_of_our_own_is_500(
+    postgresql_app: Flask,
+    client: FlaskClient,
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    monkeypatch.setitem(postgresql_app.config, "PROPAGATE_EXCEPTIONS", value=False)
+    fault(rejection(code), 1000)
+
+    response = client.patch("/products/1", json={"rating": 1})
+
+    assert (response.status_code, response.mimetype) == (500, "application/problem+json")
+    assert "Retry-After" not in response.headers
+    assert attempts(postgresql_app) == 1
+
+
+def test_the_loser_of_a_deadlock_does_its_work_in_the_end(
+    postgresql_app: Flask, client: FlaskClient
+) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    change, lock = {"rating": 5}, text("LOCK TABLE products IN SHARE MODE")
+    with another_session(postgresql_app) as other, ThreadPoolExecutor(1) as pool:
+        other.execute(lock)  # lets the other lock its row, but not change it
+        answer = pool.submit(client.patch, "/products/1", json=change, headers={"If-Match": "*"})
+        while not other.scalar(waiting):
+            assert not answer.done()
+        # It waits for longer than this session will have: so PostgreSQL finds it to be the one.
+        other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
+        assert not answer.done()
+        other.commit()
+
+        response = answer.result()
+
+    assert (response.status_code, response.get_json()["rating"]) == (200, 5)
+
+
+def with_parameters(app: Flask, **parameters: str) -> Flask:
+    """Make another app on the same database, with parameters in its URI."""
+    uri = make_url(app.config["DATABASE_URI"]).update_query_dict(parameters)
+    return create_app({"DATABASE_URI": uri.render_as_string(hide_password=False)})
+
+
+def limits(app: Flask) -> dict[str, str]:
+    """Return the limits of a connection that the app opens now."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    with app.extensions["engine"].connect() as connection:
+        found = {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names}
+    dispose(app)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, ["5s", "3s", "5s"]),
+        ({"options": "-c lock_timeout=7s"}, ["5s", "7s", "5s"]),
+        ({"options": "-cstatement_timeout=0"}, ["0", "3s", "5s"]),
+    ],
+)
+def test_what_serves_a_request_has_limits_that_the_uri_may_change(
+    postgresql_app: Flask, parameters: dict[str, str], expected: list[str]
+) -> None:
+    app = with_parameters(postgresql_app, **parameters)
+
+    with app.test_request_context():
+        assert list(limits(app).values()) == expected
+
+
+def test_a_command_takes_as_long_as_it_takes(postgresql_app: Flask) -> None:
+    app = with_parameters(postgresql_app)
+
+    with app.app_context():
+        assert set(limits(app).values()) == {"0"}
+
+
+def test_pgbouncer_is_sent_no_options_and_nothing_prepared(
+    postgresql_app: Flask, client: FlaskClient
+) -> None:
+    uri = postgresql_app.config["DATABASE_URI"]
+    app = create_app({"DATABASE_URI": uri, "DATABASE_PGBOUNCER": True})
+    prepared = "SELECT count(*) FROM pg_prepared_statements"
+    with app.test_request_context():
+        for _ in range(10):
+            assert app.test_client().get("/products/1").status_code == 200
+        with app.extensions["engine"].connect() as connection:
+            assert connection.exec_driver_sql(prepared).scalar() == 0
+        assert set(limits(app).values()) == {"0"}
+
+
+@pytest.mark.parametrize("name", ["lock_timeout", "statement_timeout"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/products"), ("POST", "/products")])
+def test_a_statement_that_takes_too_long_is_503(
+    postgresql_app: Flask, name: str, method: str, path: str
+) -> None:
+    app = with_parameters(postgresql_app, options=f"-c {name}=50ms")
+    client = app.test_client()
+    with another_session(postgresql_app) as other:
+        other.execute(text("LOCK TABLE products"))
+        response = client.open(path, method=method, json=product_body())
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert client.get("/products").get_json() == []
+    dispose(app)
