@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 from socket import socket
 from typing import Any, cast
@@ -24,7 +25,7 @@ load_dotenv()
 _settings = load_settings(os.environ)
 
 bind = f"0.0.0.0:{_settings.PORT}"
-worker_class = "gthread"
+worker_class = "service.common.worker.BufferingWorker"
 workers = _settings.WEB_CONCURRENCY or available_cpus()
 threads = _settings.WEB_THREADS
 # Longer than a proxy keeps its connections (60 s in nginx): it is the proxy that closes them.
@@ -32,6 +33,11 @@ keepalive = 75
 graceful_timeout = 25
 forwarded_allow_ips = _settings.FORWARDED_ALLOW_IPS
 control_socket_disable = True
+# A slow client costs a file, and no thread.
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+_files = 8192 if _most_files == resource.RLIM_INFINITY else min(_most_files, 8192)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most_files))
+worker_connections = _files // 2
 # In a file on a disk that is slow, a worker's sign of life may come too late.
 worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK) else None
 loglevel = _settings.LOG_LEVEL.lower()
