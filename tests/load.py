@@ -1,0 +1,114 @@
+"""Clients that write and read all the while, and remember what they were answered."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from threading import Condition, Event
+
+from tests.factories import product_body
+from tests.server import Server
+
+LOST = 0
+PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one request; the status of one that was not answered is ``LOST``."""
+
+    client: int
+    method: str
+    name: str
+    status: int
+    retry_after: str | None
+    started: float
+    ended: float
+
+
+@dataclass
+class Load:
+    """The answers so far."""
+
+    answers: list[Answer] = field(default_factory=list)
+    changed: Condition = field(default_factory=Condition)
+    ended: Event = field(default_factory=Event)
+    clients: list[Future[None]] = field(default_factory=list)
+
+    def stop(self) -> None:
+        """Have the clients ask no more, and wait for the answers that are still to come."""
+        self.ended.set()
+        for client in self.clients:
+            client.result()
+
+    def wait_for(self, *statuses: int, method: str, since: float = 0, seconds: float = 30) -> float:
+        """Wait for an answer to what was asked after ``since``; return when it came."""
+
+        def found() -> list[float]:
+            return [
+                answer.ended
+                for answer in self.answers
+                if answer.started >= since and answer.method == method and answer.status in statuses
+            ]
+
+        with self.changed:
+            assert self.changed.wait_for(found, seconds), f"no {method} was answered {statuses}"
+            return min(found())
+
+    def statuses(self, begin: float = 0, end: float = float("inf")) -> set[int]:
+        """Return the statuses of what was asked in a time."""
+        return {answer.status for answer in self.answers if begin <= answer.started < end}
+
+    def add(self, answer: Answer) -> None:
+        """Remember an answer."""
+        with self.changed:
+            self.answers.append(answer)
+            self.changed.notify_all()
+
+
+@contextmanager
+def under_load(server: Server, clients: int = 8) -> Iterator[Load]:
+    """Have clients write and read in turn until the end of the block."""
+    load = Load()
+    with ThreadPoolExecutor(clients) as pool:
+        load.clients = [pool.submit(_run, server, load, number) for number in range(clients)]
+        try:
+            load.wait_for(200, method="GET")
+            load.wait_for(201, method="POST")
+            yield load
+        finally:
+            load.stop()
+
+
+def _run(server: Server, load: Load, client: int) -> None:
+    connection = server.connect()
+    for number in count():
+        if load.ended.is_set():
+            break
+        answer = _ask(connection, client, number)
+        load.add(answer)
+        if answer.status in (LOST, 503):
+            load.ended.wait(PAUSE_SECONDS)
+        if answer.status == LOST:
+            connection.close()
+    connection.close()
+
+
+def _ask(connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+    """Read and write in turn; a connection that was closed is opened anew."""
+    name = f"{client}/{number}"
+    method, path, body = "GET", "/products?sort=-id&limit=5", None
+    if number % 2:
+        method, path, body = "POST", "/products", json.dumps(product_body(name=name))
+    status, retry_after = LOST, None
+    started = time.monotonic()
+    with suppress(OSError, http.client.HTTPException):
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        with closing(connection.getresponse()) as response:
+            response.read()
+            status, retry_after = response.status, response.headers["Retry-After"]
+    return Answer(client, method, name, status, retry_after, started, time.monotonic())
