@@ -152,6 +152,9 @@ def app(postgresql: PostgreSQL) -> Iterator[Flask]:
 @pytest.fixture
 def shop(app: Flask, postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Shop]:
     with serving(app.config["DATABASE_URI"], tmp_path / "log", WEB_CONCURRENCY="2") as server:
+        deadline = time.monotonic() + SECONDS
+        while len(server.workers()) < 2:
+            assert time.monotonic() < deadline
         with under_load(server, CLIENTS) as load:
             yield Shop(app, server, load, postgresql)
         assert "Traceback" not in server.log.read_text()

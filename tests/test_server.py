@@ -197,9 +197,10 @@ def test_a_client_that_stops_reading_costs_no_database_connection(
         (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 8200 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX-Endless: " + b"x" * 70_000, 431),
         (b"GET /" + b"x" * 4100 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
     ],
-    ids=["request line", "version", "header", "long header", "long request line"],
+    ids=["request line", "version", "header", "long header", "endless header", "long request line"],
 )
 def test_what_gunicorn_refuses_is_a_problem_document_too(
     sqlite_server: Server, sent: bytes, code: int

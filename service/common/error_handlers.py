@@ -138,9 +138,11 @@ def problem_response(status: int, reason: str, detail: str, request_id: str) -> 
     """Return the head and the body of an answer in HTTP/1.1 that the app itself cannot give."""
     safe = detail if detail and status < HTTPStatus.INTERNAL_SERVER_ERROR else reason
     body = problem(status, safe, request_id)
+    outage = status == HTTPStatus.SERVICE_UNAVAILABLE
+    retry = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if outage else ""
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {PROBLEM}\r\n"
-        f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
+        f"{retry}Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
         f"{security_headers.HEAD}\r\n"
     )
     return head.encode("latin-1"), body

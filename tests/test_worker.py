@@ -1,0 +1,229 @@
+"""gunicorn's worker with one thread, in this process: who has to wait for whom."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from selectors import DefaultSelector
+from threading import Thread
+from typing import Any, cast
+
+import pytest
+from flask import Flask
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+
+from service.common import worker as module
+from service.common.worker import BufferingWorker
+from tests.factories import product_body
+
+SECONDS = 20
+GET = b"GET /products HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /products HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+LARGE = 100_000
+
+
+@dataclass
+class Running:
+    """A worker that runs in a thread."""
+
+    worker: BufferingWorker
+    port: int
+    thread: Thread
+
+    def connect(self) -> socket.socket:
+        """Open a connection to it."""
+        return socket.create_connection(("127.0.0.1", self.port), SECONDS)
+
+    def stop(self) -> float:
+        """Stop it as gunicorn does; return how long that took."""
+        began = time.monotonic()
+        self.worker.handle_exit(signal.SIGTERM, None)
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+        return time.monotonic() - began
+
+    def wait_for_clients(self, number: int) -> None:
+        """Wait until so many connections are open."""
+        deadline = time.monotonic() + SECONDS
+        while self.worker.nr_conns != number:
+            assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def running(sqlite_app: Flask) -> Iterator[Running]:
+    settings = Config()
+    settings.set("threads", 1)
+    settings.set("graceful_timeout", SECONDS)
+    listener = socket.create_server(("127.0.0.1", 0))
+    worker = BufferingWorker(
+        1, os.getppid(), [listener], cast(Any, None), 30, settings, Logger(settings)
+    )
+    worker.wsgi = cast(Any, sqlite_app)
+    worker.tpool = worker.get_thread_pool()
+    worker.poller = DefaultSelector()
+    worker.method_queue.init()
+    running = Running(worker, listener.getsockname()[1], Thread(target=worker.run))
+    running.thread.start()
+    yield running
+    if running.thread.is_alive():
+        running.stop()
+    worker.tmp.close()
+
+
+def answer(client: socket.socket) -> http.client.HTTPResponse:
+    """Read the head of an answer."""
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response
+
+
+def assert_others_are_answered(running: Running) -> None:
+    with running.connect() as other:
+        other.sendall(GET)
+        assert answer(other).status == 200
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    return POST + b"".join(headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def test_nobody_waits_for_a_request_that_comes_byte_by_byte(running: Running) -> None:
+    sent = post(json.dumps(product_body(name="Slow")).encode())
+    with running.connect() as slow:
+        for number in range(len(sent)):
+            slow.sendall(sent[number : number + 1])
+            if number in {0, 30, len(sent) - 2}:
+                assert_others_are_answered(running)
+
+        response = answer(slow)
+        assert (response.status, json.load(response)["name"]) == (201, "Slow")
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(running: Running) -> None:
+    bodies = [json.dumps(product_body(name=f"No. {n}")).encode() for n in range(3)]
+    sent = b"".join(map(post, bodies))
+    with running.connect() as client:
+        client.sendall(sent[:-1])
+        client.sendall(sent[-1:])
+        client.shutdown(socket.SHUT_WR)
+        stream = client.makefile("rb")
+        names = []
+        for _ in bodies:
+            assert stream.readline() == b"HTTP/1.1 201 CREATED\r\n"
+            headers = http.client.parse_headers(stream)
+            names.append(json.loads(stream.read(int(headers["Content-Length"])))["name"])
+
+    assert names == ["No. 0", "No. 1", "No. 2"]
+
+
+def test_a_connection_serves_one_request_after_another(running: Running) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=SECONDS)
+    for _ in range(3):
+        connection.request("GET", "/products")
+        with connection.getresponse() as response:
+            assert response.status == 200
+            response.read()
+    assert running.worker.nr_conns == 1
+    connection.close()
+    running.wait_for_clients(0)
+
+
+def test_a_client_that_expects_to_be_told_is_told_once(running: Running) -> None:
+    body = json.dumps(product_body()).encode()
+    head, _, _ = post(body, b"Expect: 100-continue\r\n").partition(body)
+    with running.connect() as client:
+        client.sendall(head)
+        stream = client.makefile("rb")
+        assert [stream.readline(), stream.readline()] == [b"HTTP/1.1 100 Continue\r\n", b"\r\n"]
+        client.sendall(body)
+
+        assert stream.readline() == b"HTTP/1.1 201 CREATED\r\n"
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_that_is_too_large_is_not_awaited(running: Running, expect: bytes) -> None:
+    with running.connect() as client:
+        client.sendall(POST + expect + b"Content-Length: 2000000\r\n\r\n{")
+        response = answer(client)
+        assert response.status == 413
+        response.read()
+        assert client.recv(1) == b""
+        client.sendall(b" " * LARGE)  # which is no cause to reset the connection
+    running.wait_for_clients(0)
+    assert_others_are_answered(running)
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nX: y", post(b"{}")[:-1]])
+def test_a_request_that_does_not_end_is_given_up(
+    running: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 1)
+    with running.connect() as slow, running.connect() as silent:
+        slow.sendall(sent)
+
+        assert answer(slow).status == 408
+        assert silent.recv(1) == b""
+        slow.close()
+        running.wait_for_clients(0)
+
+
+def test_a_client_that_goes_away_is_forgotten(running: Running) -> None:
+    for sent in (b"", GET[:-1], post(b"{}")[:-1]):
+        with running.connect() as client:
+            client.sendall(sent)
+            running.wait_for_clients(1)
+        running.wait_for_clients(0)
+
+
+def test_a_client_that_does_not_go_is_left(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0)
+    with running.connect() as client:
+        client.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert answer(client).status == 200
+        running.wait_for_clients(0)
+
+
+def test_no_more_large_bodies_are_collected_than_there_is_room_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_HELD", 2 * LARGE)
+    sent = post(b" " * (LARGE + 1))[:-1]
+    clients = [running.connect() for _ in range(3)]
+    for client in clients:
+        client.sendall(sent)
+        assert_others_are_answered(running)
+
+    assert answer(clients[2]).status == 503
+    for client in clients:
+        client.close()
+    running.wait_for_clients(0)
+
+
+@pytest.mark.parametrize("sent", [b"", GET, GET[:-1], post(b"{}")[:-1]])
+def test_no_client_holds_up_the_end(running: Running, sent: bytes) -> None:
+    with running.connect() as client:
+        client.sendall(sent)
+        if sent == GET:
+            assert answer(client).status == 200
+        running.wait_for_clients(1)
+
+        assert running.stop() < 2 * module.LINGER_SECONDS + 2
+
+
+def test_a_request_that_comes_at_the_end_is_answered(running: Running) -> None:
+    with running.connect() as client:
+        client.sendall(GET)
+        answer(client).read()
+        client.sendall(GET[:-1])
+        running.worker.handle_exit(signal.SIGTERM, None)
+        client.sendall(GET[-1:])
+
+        response = answer(client)
+        assert (response.status, response.headers["Connection"]) == (200, "close")
