@@ -233,7 +233,7 @@ def test_on_a_terminal_the_log_is_for_people(
     app.test_client().get("/products/7", headers={"X-Request-ID": "seen-2"}, buffered=True)
     app.test_client().get("/%1B%0A", buffered=True)
 
-    event, request, hostile = terminal.getvalue().splitlines()
+    _, event, request, hostile = terminal.getvalue().splitlines()
     assert "ERROR service [seen-2] There is no database" in event
     assert "WARNING [seen-2] GET /products/{product_id} /products/7: 503 in " in request
     assert hostile.isprintable()

@@ -96,7 +96,7 @@ def _require_tokens(app: Flask, tokens: Tokens) -> None:
     @app.before_request
     def require_token() -> None:
         if request.method in WRITES:
-            request.environ["client_name"] = writer()
+            request.environ["writer"] = writer()
 
 
 def _refuse(status: int) -> NoReturn:

@@ -110,17 +110,19 @@ class RequestLine(NamedTuple):
 
     template: str
     text: Callable[[str], str]
+    writer: str
     aborted: str
 
 
 JSON_LINE = RequestLine(
     '{"time": "%s", "level": "%s", "request_id": "%s", "method": %s, "route": "%s", "path": %s,'
-    ' "status": %d, "duration": %.6f, "bytes": %d, "client": %s%s}\n',
+    ' "status": %d, "duration": %.6f, "bytes": %d, "client": %s%s%s}\n',
     encode_basestring_ascii,
+    ', "writer": "%s"',
     ', "aborted": true',
 )
 TERMINAL_LINE = RequestLine(
-    "%s %s [%s] %s %s %s: %d in %.6f s, %d bytes to %s%s\n", _printable, ", aborted"
+    "%s %s [%s] %s %s %s: %d in %.6f s, %d bytes to %s%s%s\n", _printable, ", by %s", ", aborted"
 )
 
 
@@ -144,6 +146,7 @@ class RequestLog:
         seconds: float,
         sent: int,
         client: str,
+        writer: str | None,
         aborted: bool,
     ) -> None:
         """Write one line: a warning if the service failed, or the answer could not be sent whole.
@@ -154,7 +157,7 @@ class RequestLog:
         level = logging.WARNING if failed else logging.INFO
         if not self._logger.isEnabledFor(level):
             return
-        template, text, mark = self._form
+        template, text, by, mark = self._form
         line = template % (
             _iso(time()),
             logging.getLevelName(level),
@@ -166,6 +169,7 @@ class RequestLog:
             seconds,
             sent,
             text(client),
+            by % writer if writer else "",
             mark if aborted else "",
         )
         try:

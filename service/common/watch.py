@@ -71,6 +71,7 @@ class Watch:
                 seconds=seconds,
                 sent=sent,
                 client=environ.get("REMOTE_ADDR", UNKNOWN),
+                writer=environ.get("writer"),
                 aborted=not whole,
             )
 
@@ -86,6 +87,7 @@ class Watch:
             seconds=0,
             sent=sent,
             client=client,
+            writer=None,
             aborted=False,
         )
 
