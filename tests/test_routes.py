@@ -757,7 +757,7 @@ def assert_unavailable(app: Flask, advice: str) -> None:
 def test_a_missing_table_is_503_and_the_log_says_what_to_do(app: Flask) -> None:
     execute(app, "ALTER TABLE products RENAME TO elsewhere")
     try:
-        assert_unavailable(app, "run `flask db-create`")
+        assert_unavailable(app, "run `flask db upgrade`")
     finally:
         execute(app, "ALTER TABLE elsewhere RENAME TO products")
 
@@ -765,7 +765,7 @@ def test_a_missing_table_is_503_and_the_log_says_what_to_do(app: Flask) -> None:
 def test_a_missing_sqlite_file_is_503_and_is_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
 
-    assert_unavailable(create_app({"DATABASE_URI": f"sqlite:///{file}"}), "run `flask db-create`")
+    assert_unavailable(create_app({"DATABASE_URI": f"sqlite:///{file}"}), "run `flask db upgrade`")
 
     assert not file.exists()
 
