@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint format lock clean
+.PHONY: help install run test bdd bench lint format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ run: $(VENV)/run.stamp $(DATABASE) ## Serve on port 8000; a demo catalogue is ma
 
 test: $(VENV)/dev.stamp ## Run all tests, on SQLite and on PostgreSQL
 	$(BIN)/pytest -n 2 --cov
+
+bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL says where else than here
+	$(BIN)/behave --format progress3
 
 bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes
 	@exec $(BIN)/python -m benchmarks.run

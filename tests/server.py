@@ -54,15 +54,15 @@ def serving(
     log: Path,
     root: Path = ROOT,
     before: Callable[[], None] | None = None,
+    port: int = 0,
     **settings: str,
 ) -> Iterator[Server]:
     """Serve the database at ``uri`` until the end of the block; the tables must be there.
 
     ``root`` is where the service lies; ``before`` is called in its process before it begins.
+    Without ``port`` it listens on a free one.
     """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
+    with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
         port = listener.getsockname()[1]
         environment = os.environ | {"DATABASE_URI": uri} | settings
         with log.open("wb") as errors:

@@ -1,0 +1,294 @@
+"""The page as a person uses it: by the names of what is on it, with the patience it takes."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+PATIENCE_SECONDS = 15  # more than the ten in which a deletion can be undone
+POLL_SECONDS = 0.05
+LAST_TYPEABLE = "\uffff"
+MOST_TYPED = 100
+
+SEEN = (
+    "Array.from(document.querySelectorAll(arguments[0]))"
+    ".filter(it => it.checkVisibility({ visibilityProperty: true }))"
+)
+AMOUNT = re.compile(r"(\d+) (letter|blank)s?")
+CHARACTERS = {"letter": "x", "blank": " "}
+
+FIELDS = {
+    "Id": "#product_id",
+    "Name": "#product_name",
+    "Picture": "#product_img_url",
+    "Description": "#product_description",
+    "Price": "#product_price",
+    "Rating": "#product_rating",
+    "Category": "#product_category",
+    "Status": "#product_status",
+    "category filter": "#filter_category",
+    "status filter": "#filter_status",
+    "lowest price": "#filter_min_price",
+    "highest price": "#filter_max_price",
+    "page size": "#page_size",
+    "order": "#sort_by",
+    "new status": "#bulk_status",
+    "token": "#api_token",
+}
+SEARCH = "#search_text"
+# Where a name has several places, it is the one that can be seen.
+BUTTONS = {
+    "New": "#new-btn",
+    "Save": "#save-btn",
+    "Delete": "#delete-btn",
+    "Clear": "#clear-btn",
+    "Close": "#close-btn",
+    "Bring back": "#restore-btn",
+    "Search": "#search-btn",
+    "Reset": "#reset-btn",
+    "Show all": "#notice-reset-btn",
+    "Filters": "#filters > summary",
+    "First page": "#first-btn",
+    "Previous page": "#prev-btn",
+    "Next page": "#next-btn",
+    "Yes": "#confirm-btn",
+    "No": "#cancel-btn",
+    "Undo": "#pending_deletes [data-action='undo']",
+    "Try again": "#summary-retry-btn, #list-retry-btn, #retry-btn",
+    "Save my choice": "#conflict-save-btn",
+    "Let it be": "#conflict-cancel-btn",
+    "Use token": "#token-btn",
+    "Select all": "#select_all",
+    "Set status": "#bulk-status-btn",
+    "Delete selected": "#bulk-delete-btn",
+    "Close summary": "#summary-close-btn",
+}
+
+T = TypeVar("T")
+
+
+class Page:
+    """One person's page; what is searched for has ``word`` in it, and so is of the scenario."""
+
+    def __init__(self, driver: WebDriver, url: str, word: str) -> None:
+        """Take the browser, the service and the word."""
+        self.driver = driver
+        self._url = url
+        self._word = word
+
+    def open(self, **view: str) -> None:
+        """Open the catalogue."""
+        self.driver.get(f"{self._url}/?{urlencode({'q': self._word, **view})}")
+
+    def open_again(self) -> None:
+        """Open what is in the address bar in a window of its own."""
+        address = self.driver.current_url
+        self.driver.switch_to.new_window("tab")
+        self.driver.get(address)
+
+    def close(self) -> None:
+        """Close every window, and open a fresh one that remembers nothing."""
+        before = self.driver.window_handles
+        self.driver.switch_to.new_window("window")
+        fresh = self.driver.current_window_handle
+        for window in before:
+            self.driver.switch_to.window(window)
+            self.driver.close()
+        self.driver.switch_to.window(fresh)
+
+    # Waiting
+
+    def wait(self, condition: Callable[[], T | None], what: str) -> T:
+        """Return what ``condition`` gives as soon as it is something."""
+        patience = WebDriverWait(
+            self.driver, PATIENCE_SECONDS, POLL_SECONDS, [StaleElementReferenceException]
+        )
+        return cast(T, patience.until(lambda _: condition(), what))
+
+    def expect(self, actual: Callable[[], object], expected: object, what: str) -> None:
+        """Wait until what is seen is what is expected; raise ``AssertionError`` if it never is."""
+        seen: list[object] = [None]
+
+        def as_expected() -> bool:
+            seen[0] = actual()
+            return seen[0] == expected
+
+        try:
+            self.wait(as_expected, what)
+        except TimeoutException:
+            raise AssertionError(f"{what}: expected {expected!r}, saw {seen[0]!r}") from None
+
+    def expect_within(self, actual: Callable[[], str], words: str, what: str) -> None:
+        """Wait until these words are in what is seen."""
+        self.expect(lambda: words if words in actual() else actual(), words, what)
+
+    # Seeing
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Return every element of this selector that can be seen."""
+        found: list[WebElement] = self._run(f"return {SEEN}", selector)
+        return found
+
+    def one(self, selector: str) -> WebElement:
+        """Return the first element of this selector as soon as it can be seen."""
+        return self.wait(lambda: next(iter(self.all(selector)), None), f"{selector} is seen")
+
+    def text(self, selector: str) -> str:
+        """Return the text that can be seen there now; nothing where there is no such place."""
+        return str(self._run(f"return {SEEN}.map(it => it.innerText.trim()).join(' ')", selector))
+
+    def value(self, field: str) -> str:
+        """Return what is in a field: of a select, the words that are chosen."""
+        element = self.one(FIELDS[field])
+        if element.tag_name == "select":
+            return Select(element).first_selected_option.text
+        return str(element.get_property("value"))
+
+    def values(self, fields: Iterable[str]) -> dict[str, str]:
+        """Return what is in these fields."""
+        return {field: self.value(field) for field in fields}
+
+    def rows(self) -> list[dict[str, str]] | None:
+        """Return the rows of the list, cell by cell; None while it is not all there."""
+        rows: list[dict[str, str]] | None = self._run(
+            """
+            const list = document.getElementById("search_results");
+            if (!["ready", "empty"].includes(list?.dataset.state)) return null;
+            return Array.from(list.querySelectorAll("tr[data-id]"), row => Object.fromEntries(
+              Array.from(row.querySelectorAll("[data-member]"), cell => [
+                cell.dataset.member, (cell.querySelector("button") ?? cell).innerText.trim()])));
+            """
+        )
+        return rows
+
+    def state(self) -> str:
+        """Return what the list is about: ready, empty, loading or failed."""
+        return str(self._run("return document.getElementById('search_results').dataset.state"))
+
+    def names(self) -> list[str] | None:
+        """Return the names in the list, from top to bottom."""
+        rows = self.rows()
+        return None if rows is None else [row["name"] for row in rows]
+
+    def focused(self, selector: str) -> bool:
+        """Say whether the focus is there."""
+        return bool(self._run("return document.activeElement.matches(arguments[0])", selector))
+
+    def is_before_focus(self, selector: str) -> bool:
+        """Say whether this comes before what has the focus."""
+        return bool(
+            self._run(
+                """
+                const place = document.querySelector(arguments[0]);
+                const position = document.activeElement.compareDocumentPosition(place);
+                return Boolean(position & Node.DOCUMENT_POSITION_PRECEDING);
+                """,
+                selector,
+            )
+        )
+
+    def focus_is_seen(self) -> bool:
+        """Say whether one can see where the focus is."""
+        return bool(
+            self._run(
+                """
+                const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+                return document.activeElement === document.body
+                  || (outlineStyle !== "none" && parseFloat(outlineWidth) > 0);
+                """
+            )
+        )
+
+    def focus(self) -> str:
+        """Return the tag that has the focus, for a message."""
+        return str(self._run("return document.activeElement.cloneNode().outerHTML"))
+
+    def warns_before_leaving(self) -> bool:
+        """Say whether the browser would ask before it leaves the page."""
+        event = "new Event('beforeunload', {cancelable: true})"
+        return not self._run(f"return window.dispatchEvent({event})")
+
+    # Doing
+
+    def search(self, text: str) -> None:
+        """Type into the search box."""
+        self._fill(SEARCH, f"{text} {self._word}")
+
+    def set(self, field: str, value: str) -> None:
+        """Fill in a field, or choose in a select."""
+        element = self.one(FIELDS[field])
+        if element.tag_name == "select":
+            Select(element).select_by_visible_text(value)
+        else:
+            self._fill(FIELDS[field], value)
+
+    def typed(self, field: str, value: str) -> str:
+        """Return what is typed where a scenario has ``value``, such as "3 blanks"."""
+        amount = AMOUNT.fullmatch(value)
+        text = int(amount[1]) * CHARACTERS[amount[2]] if amount else value
+        return f"{text} {self._word}".strip() if field == "Description" else text
+
+    def press(self, button: str) -> None:
+        """Press a button as soon as it can be pressed."""
+        self.click(BUTTONS[button])
+
+    def click(self, selector: str) -> None:
+        """Click the first element of this selector that can be seen and used."""
+
+        def clicked() -> bool:
+            usable = (element for element in self.all(selector) if element.is_enabled())
+            element = next(usable, None)
+            if element:
+                element.click()
+            return element is not None
+
+        self.wait(clicked, f"{selector} can be clicked")
+
+    def row(self, name: str) -> str:
+        """Return the selector of the row of the product of this name."""
+        rows = self.wait(
+            lambda: [row for row in self.rows() or [] if row["name"] == name], f"{name} is listed"
+        )
+        return f"#search_results tr[data-id='{rows[0]['id']}']"
+
+    def settle_editor(self) -> None:
+        """Wait until the editor takes what is typed."""
+        self.one("#editor[data-state='ready']")
+
+    def press_key(self, key: str) -> None:
+        """Press a key of this name, wherever the focus is."""
+        self._press(getattr(Keys, key.upper()))
+
+    def step_focus(self, *, backwards: bool) -> None:
+        """Press Tab, with Shift to go backwards."""
+        keys = ActionChains(self.driver)
+        if backwards:
+            keys.key_down(Keys.SHIFT)
+        keys.send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+
+    def type_over(self, text: str) -> None:
+        """Type in place of what is there, wherever the focus is."""
+        self._run("document.activeElement.select()")
+        self._press(text)
+
+    def _fill(self, selector: str, text: str) -> None:
+        """Type a text in place of another; what is long, or on no key, is pasted."""
+        element = self.one(selector)
+        self._run("arguments[0].focus(); arguments[0].select()", element)
+        if len(text) > MOST_TYPED or max(text, default="") > LAST_TYPEABLE:
+            self._run("document.execCommand('insertText', false, arguments[0])", text)
+        else:
+            self._press(text or Keys.DELETE)
+
+    def _press(self, keys: str) -> None:
+        ActionChains(self.driver).send_keys(keys).perform()
+
+    def _run(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
