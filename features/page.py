@@ -12,7 +12,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-PATIENCE_SECONDS = 15  # more than the ten in which a deletion can be undone
+PATIENCE_SECONDS = 20  # more than the ten in which a deletion can be undone
 POLL_SECONDS = 0.05
 LAST_TYPEABLE = "\uffff"
 MOST_TYPED = 100
