@@ -6,8 +6,16 @@ BIN := $(VENV)/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+IMAGE := prod:1.0
+# What the cluster pulls as cluster-registry:32000 is pushed from outside as:
+REGISTRY := localhost:32000
+CLUSTER := products
+# The volume, its claim and the secret stay: all that cannot be made anew.
+DEPLOYED := ingress hpa pdb networkpolicy service deployment postgresql
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test bdd bench lint format lock clean
+.PHONY: help install run test bdd bench lint format lock clean \
+	cluster cluster-rm build push secret deploy undeploy
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -70,6 +78,31 @@ lock: $(VENV)/dev.stamp ## Lock the newest fitting packages with their hashes
 		--constraint requirements.txt pyproject.toml
 	$(LOCK) --upgrade --output-file requirements-bench.txt --extra bench \
 		--constraint requirements-dev.txt pyproject.toml
+
+cluster: ## Make a local Kubernetes cluster (k3d) with a registry; port 8080 leads in
+	k3d cluster create $(CLUSTER) --registry-create cluster-registry:0.0.0.0:32000 \
+		--port '8080:80@loadbalancer'
+
+cluster-rm: ## Remove that cluster, its registry and all its data
+	k3d cluster delete $(CLUSTER)
+
+build: ## Build the image
+	docker build --pull -t $(IMAGE) .
+
+push: ## Push the image to the cluster's registry
+	docker tag $(IMAGE) $(REGISTRY)/$(IMAGE)
+	docker push $(REGISTRY)/$(IMAGE)
+
+secret: ## Make random passwords and a token in the cluster, unless they are there
+	@k8s/secret.sh
+
+deploy: secret ## Deploy or upgrade, and wait until all is served
+	kubectl apply -k k8s
+	kubectl -n products rollout status statefulset/postgresql --timeout=10m
+	kubectl -n products rollout status deployment/products --timeout=10m
+
+undeploy: ## Take the service and its PostgreSQL away; the data and the secret stay
+	kubectl delete --ignore-not-found $(DEPLOYED:%=-f k8s/%.yaml)
 
 clean: ## Remove the virtual environment and every cache; the data in instance/ stays
 	rm -rf $(VENV) build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -21,6 +21,7 @@ from service import create_app
 from service.common.database import transaction
 from service.config import Settings
 from service.models import db
+from tests.manifests import Manifest, rendered
 
 DATABASES = ("sqlite", "postgresql")
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
@@ -171,3 +172,9 @@ def logged(app: Flask) -> Iterator[io.StringIO]:
         yield lines
         if before is not None:
             stream.setStream(before)
+
+
+@pytest.fixture(scope="session")
+def manifests() -> list[Manifest]:
+    """Give all objects of k8s/."""
+    return rendered()
