@@ -51,6 +51,16 @@ def line_of(app: Flask, *arguments: Any, **options: Any) -> dict[str, Any]:
     return parsed
 
 
+@pytest.fixture(autouse=True)
+def logger_left_as_it_was() -> Iterator[None]:
+    """Give back the logger, which all apps of one process share."""
+    logger = logging.getLogger("service")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
+
+
 @pytest.fixture
 def quiet_app(tmp_path: Path) -> Flask:
     """Make an app without tables, with a path that fails."""
