@@ -1,12 +1,14 @@
 """gunicorn's worker with one thread, in this process: who has to wait for whom."""
 
 import http.client
+import io
 import json
 import os
 import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from selectors import DefaultSelector
 from threading import Thread
@@ -18,8 +20,10 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from service.common import worker as module
+from service.common.database import insert_rows, transaction
 from service.common.worker import BufferingWorker
-from tests.factories import product_body
+from service.models import products
+from tests.factories import product_body, product_row
 
 SECONDS = 20
 GET = b"GET /products HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -227,3 +231,79 @@ def test_a_request_that_comes_at_the_end_is_answered(running: Running) -> None:
 
         response = answer(client)
         assert (response.status, response.headers["Connection"]) == (200, "close")
+
+
+@pytest.fixture
+def long_list(sqlite_app: Flask) -> None:
+    """Fill the catalogue with more than the buffers of the network hold."""
+    rows = [product_row(description="x" * 10_000) for _ in range(800)]
+    with sqlite_app.app_context(), transaction() as connection:
+        insert_rows(connection, products, rows)
+
+
+def begin_to_read(running: Running) -> socket.socket:
+    """Ask for the whole list, and read no more than the beginning of its head."""
+    client = socket.socket()
+    client.settimeout(SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", running.port))
+    client.sendall(GET)
+    assert client.recv(17) == b"HTTP/1.1 200 OK\r\n"
+    return client
+
+
+def read_on(client: socket.socket) -> bytes:
+    """Read until there is no more."""
+    received = bytearray()
+    with suppress(ConnectionResetError):
+        while not received.endswith(b"\r\n0\r\n\r\n") and (piece := client.recv(100_000)):
+            received += piece
+    return bytes(received)
+
+
+def assert_reads_are_answered(running: Running) -> None:
+    with running.connect() as other:
+        other.sendall(GET.replace(b"/products", b"/products/1"))
+        assert answer(other).status == 200
+
+
+@pytest.mark.usefixtures("long_list")
+def test_nobody_waits_for_a_client_that_is_slow_to_read(running: Running) -> None:
+    slow = []
+    for _ in range(3):
+        slow.append(begin_to_read(running))
+        assert_reads_are_answered(running)
+
+    for client in slow:
+        assert read_on(client).endswith(b"]\r\n0\r\n\r\n")
+        assert_reads_are_answered(running)
+        client.close()
+    running.wait_for_clients(0)
+
+
+@pytest.mark.usefixtures("long_list")
+def test_of_too_many_slow_readers_the_last_is_cut_off(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ASIDE", 1)
+    with begin_to_read(running) as first:
+        assert_reads_are_answered(running)
+        with begin_to_read(running) as last:
+            assert_reads_are_answered(running)
+            assert not read_on(last).endswith(b"\r\n0\r\n\r\n")
+        assert read_on(first).endswith(b"]\r\n0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("long_list")
+def test_a_client_that_stops_reading_is_given_up(
+    running: Running, sqlite_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = io.StringIO()
+    monkeypatch.setattr(sqlite_app.extensions["watch"].log, "stream", lines)
+    monkeypatch.setattr(module, "STALL_SECONDS", 1)
+    with begin_to_read(running) as client:
+        running.wait_for_clients(1)
+        running.wait_for_clients(0)
+
+        assert not read_on(client).endswith(b"\r\n0\r\n\r\n")
+    assert [json.loads(line)["aborted"] for line in lines.getvalue().splitlines()] == [True]

@@ -1,20 +1,23 @@
 """gunicorn's threaded worker, but a request takes up a thread only when all of it is there.
 
 gthread reads each request in one of its few threads, so that a few clients who are slow to send
-theirs keep out everybody else. Here the main loop collects what comes, without waiting.
+theirs keep out everybody else. Here the main loop collects what comes, without waiting; and a
+thread whose client is slow to read lets another one work meanwhile.
 """
 
 import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from errno import EPIPE
 from functools import cached_property, partial
 from http import HTTPStatus
 from selectors import EVENT_READ
+from threading import Semaphore
 from time import monotonic
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask
 from gunicorn import util
@@ -22,15 +25,90 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from service.common.intake import LONGEST_HEAD, Intake, RefusedError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 # How long a request may take to come, and how long the rest of one that was refused is awaited.
 REQUEST_SECONDS = 60
 LINGER_SECONDS = 2
 # How long a thread waits for a client that takes none of its answer.
 STALL_SECONDS = 30
+# How many clients may be slow to read what is more than fits into the buffers of the network.
+MOST_ASIDE = 64
+# How much of requests that have come in part is kept, in bytes.
 MOST_HELD = 64 * 1024 * 1024
 PIECE = 65_536
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Threads(ThreadPoolExecutor):
+    """So many threads at work, and one more for each that waits for its client to read on."""
+
+    def __init__(self, number: int) -> None:
+        """Let ``number`` threads work at a time."""
+        super().__init__(number + MOST_ASIDE)
+        self._number = number
+        self._aside = 0
+        self._places = Semaphore(number)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Take a place as soon as there is one."""
+        with self._places:
+            yield
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the place to another thread; raises ``BrokenPipeError`` if too many do."""
+        with self._shutdown_lock:
+            if self._aside >= MOST_ASIDE:
+                raise BrokenPipeError(EPIPE, "too many clients are slow to read")
+            self._aside += 1
+            self._adjust_thread_count()
+        self._places.release()
+        try:
+            yield
+        finally:
+            self._places.acquire()
+            with self._shutdown_lock:
+                self._aside -= 1
+
+    def _adjust_thread_count(self) -> None:
+        """Start a thread for what waits to be done, if it would find a place.
+
+        The count of idle threads is forgotten before, as it is only right without a bound.
+        """
+        if len(self._threads) < self._number + self._aside:
+            while self._idle_semaphore.acquire(timeout=0):
+                pass
+            super()._adjust_thread_count()
+
+
+class ClientSocket(socket.socket):
+    """A client's socket: a thread that has to wait for it steps aside."""
+
+    threads: Threads
+
+    def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
+        """Send all of it; in the main loop, without waiting."""
+        if self.gettimeout() == 0:
+            super().sendall(data, flags)
+            return
+        try:
+            sent = self.send(data, flags | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        rest = memoryview(data)[sent:]
+        if rest:
+            with self.threads.aside():
+                self._wait_and_send(rest, flags)
+
+    def _wait_and_send(self, rest: memoryview, flags: int) -> None:
+        try:
+            super().sendall(rest, flags)
+        except BlockingIOError:
+            raise BrokenPipeError(EPIPE, "the client has stopped reading") from None
 
 
 class Connection(TConn):
@@ -62,6 +140,7 @@ class BufferingWorker(ThreadWorker):
     It speaks HTTP/1.1 without TLS, as to a proxy.
     """
 
+    tpool: Threads
     pending_conns: deque[Any]
 
     def __init__(self, *given: Any) -> None:
@@ -82,7 +161,18 @@ class BufferingWorker(ThreadWorker):
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
-        self._await_request(Connection(self.cfg, client, address, listener.getsockname()))
+        patient = ClientSocket(client.family, client.type, client.proto, client.detach())
+        patient.threads = self.tpool
+        self._await_request(Connection(self.cfg, patient, address, listener.getsockname()))
+
+    def get_thread_pool(self) -> Threads:
+        """Make the threads that answer."""
+        return Threads(self.cfg.threads)
+
+    def handle(self, conn: TConn) -> bool:
+        """Answer a request, in a thread."""
+        with self.tpool.at_work():
+            return super().handle(conn)
 
     def _await_request(self, conn: Connection, received: bytes = b"") -> None:
         """Collect the next request; most often all of it is there at once."""
