@@ -406,9 +406,11 @@ def test_the_service_needs_no_place_to_write_in_its_tree(
         ) as server,
     ):
         assert server.ask("POST", "/products", product_body())[0].status == 201
-        os.kill(server.workers()[0], signal.SIGKILL)
-        assert server.ask("GET", "/products/1")[0].status == 200
         posts = ("http_requests_total", ("POST", "/products", "201"))
+        wait_for(lambda: scraped_from(server).get(posts) == 1)
+        wait_for_two_workers(server)
+        os.kill(killed := server.workers()[0], signal.SIGKILL)
+        wait_for_two_workers(server, killed)
         assert scraped_from(server)[posts] == 1
 
     assert server.process.returncode == 0
