@@ -21,8 +21,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import create_app
+from service.common.metrics import SharedMetrics
 from service.models import db
 from tests.conftest import app_with_tables, backend
 from tests.factories import product_body
@@ -270,6 +273,27 @@ def test_the_directory_of_the_metrics_goes_with_the_service(tmp_path: Path) -> N
 
     assert not private.exists()
     assert [file.name for file in given.iterdir()] == ["notes"]
+
+
+def test_a_slot_goes_from_worker_to_worker_with_its_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    shared = SharedMetrics(str(tmp_path / "metrics"))
+
+    for worker in (1, 2):
+        shared.enter(worker)
+        shared.join(worker)
+        client = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}"}).test_client()
+        client.get("/health", buffered=True)
+        counted = scraped(client)
+        shared.leave(worker)
+
+    assert counted["http_requests_total", ("GET", "/health", "200")] == 2
+    assert {file.stem[-2:] for file in (tmp_path / "metrics").iterdir()} == {"_0"}
+    shared.remove()
+    assert list((tmp_path / "metrics").iterdir()) == []
 
 
 def lines_of(server: Server) -> list[dict[str, Any]]:
