@@ -188,7 +188,7 @@ def test_the_loser_of_a_deadlock_does_its_work_in_the_end(
         answer = pool.submit(client.patch, "/products/1", json=change, headers={"If-Match": "*"})
         while not other.scalar(waiting):
             assert not answer.done()
-        # It waits for longer than this session will have: so PostgreSQL finds it to be the one.
+        # Whoever waits first also looks for a deadlock first, and is the one to give way.
         other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
         assert not answer.done()
         other.commit()
