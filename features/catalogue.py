@@ -143,6 +143,11 @@ class Colleague:
         return product
 
     def _ask(self, method: str, path: str = "", **content: Any) -> urllib3.BaseHTTPResponse:
-        response = urllib3.request(method, self._products + path, retries=False, **content)
-        assert response.status < 400, f"{method} {path}: {response.status} {response.data!r}"
+        # She changes whatever is there, and says so, for a service with REQUIRE_IF_MATCH.
+        headers = {"If-Match": "*"} if method in {"PATCH", "DELETE"} else {}
+        response = urllib3.request(
+            method, self._products + path, headers=headers, retries=False, **content
+        )
+        gone = method == "DELETE" and response.status == 412
+        assert gone or response.status < 400, f"{method} {path}: {response.data!r}"
         return response
