@@ -5,6 +5,7 @@ import { byId, copyOf } from "./dom.js";
 import { textOf } from "./fields.js";
 import { showPicture } from "./pictures.js";
 
+const COUNT_PAUSE_MS = 300;
 const results = byId("search_results");
 const hidden = new Set(); // what is about to be deleted
 const products = new Map(); // what is shown, by id
@@ -58,6 +59,9 @@ async function showCount(asked, length, signal) {
   const parameters = query({ ...asked, limit: "1", cursor: "", sort: "" });
   parameters.set("count", "true");
   try {
+    // To count a million takes the database long: not for every letter that is typed.
+    await new Promise((resolve) => setTimeout(resolve, COUNT_PAUSE_MS));
+    signal.throwIfAborted();
     tellCount((await api.list(parameters, signal)).total);
   } catch {
     if (!signal.aborted) {
