@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from service import create_app
 from service.common.database import RETRIES
@@ -178,7 +179,7 @@ def test_a_fault_of_our_own_is_500(
     assert attempts(postgresql_app) == 1
 
 
-def test_the_loser_of_a_deadlock_does_its_work_in_the_end(
+def test_the_service_does_its_work_in_spite_of_a_deadlock(
     postgresql_app: Flask, client: FlaskClient
 ) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -188,10 +189,11 @@ def test_the_loser_of_a_deadlock_does_its_work_in_the_end(
         answer = pool.submit(client.patch, "/products/1", json=change, headers={"If-Match": "*"})
         while not other.scalar(waiting):
             assert not answer.done()
-        # Whoever waits first also looks for a deadlock first, and is the one to give way.
-        other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
-        assert not answer.done()
-        other.commit()
+        # Whoever waits first looks for a deadlock first, and so gives way: the service, unless
+        # the machine is so busy that this session begins to wait after that.
+        with suppress(OperationalError):
+            other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
+        other.rollback()
 
         response = answer.result()
 
