@@ -3,7 +3,7 @@ import { DEFAULTS, FILTERS, go, view } from "./address.js";
 import { byId } from "./dom.js";
 import { refresh } from "./list.js";
 
-const TYPING_MS = 150;
+const TYPING_MS = 100;
 const FIELDS = {
   q: byId("search_text"),
   category: byId("filter_category"),
