@@ -27,7 +27,7 @@ def before_all(context: Context) -> None:
 
 
 def before_scenario(context: Context, scenario: Scenario) -> None:
-    """Give each scenario a window and a word of its own: it finds nothing but its own products."""
+    """Give each scenario a word of its own: it finds nothing but its own products."""
     if "own_service" in scenario.effective_tags and not isinstance(context.service, OwnService):
         scenario.skip("it stops the service, and this one is not ours to stop")
         return

@@ -94,14 +94,14 @@ class Page:
         self.driver.get(address)
 
     def close(self) -> None:
-        """Close every window, and open a fresh one that remembers nothing."""
-        before = self.driver.window_handles
-        self.driver.switch_to.new_window("window")
-        fresh = self.driver.current_window_handle
-        for window in before:
+        """Leave the page and what it remembers; of its windows one stays."""
+        first, *others = self.driver.window_handles
+        for window in others:
             self.driver.switch_to.window(window)
             self.driver.close()
-        self.driver.switch_to.window(fresh)
+        self.driver.switch_to.window(first)
+        self._run("try { sessionStorage.clear() } catch { /* no page was opened */ }")
+        self.driver.get("about:blank")
 
     # Waiting
 
