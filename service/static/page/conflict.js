@@ -1,5 +1,5 @@
 // Theirs beside mine, member by member, when somebody else has saved meanwhile.
-import { byId, copyOf } from "./dom.js";
+import { answered, byId, copyOf } from "./dom.js";
 import { MEMBERS, labelOf, textOf } from "./fields.js";
 
 // The members in which two products differ.
@@ -14,28 +14,11 @@ export function pick(base, mine, theirs) {
   byId("conflict_members").replaceChildren(
     ...members.map((member) => row(member, base, mine, theirs)),
   );
-  const dialog = byId("conflict_dialog");
-  return new Promise((resolve) => {
-    const done = new AbortController();
-    const close = (product) => {
-      done.abort();
-      dialog.close();
-      resolve(product);
-    };
-    const on = (id, event, act) =>
-      byId(id).addEventListener(
-        event,
-        (happened) => {
-          happened.preventDefault();
-          act();
-        },
-        { signal: done.signal },
-      );
-    on("conflict_form", "submit", () => close(picked(members, mine, theirs)));
-    on("conflict-cancel-btn", "click", () => close(null));
-    on("conflict_dialog", "cancel", () => close(null));
-    dialog.showModal();
-  });
+  return answered(byId("conflict_dialog"), [
+    ["conflict_form", "submit", () => picked(members, mine, theirs)],
+    ["conflict-cancel-btn", "click", () => null],
+    ["conflict_dialog", "cancel", () => null],
+  ]);
 }
 
 function row(member, base, mine, theirs) {

@@ -1,5 +1,5 @@
 // The token of who may write: asked for once, kept until the tab is closed.
-import { byId } from "./dom.js";
+import { answered, byId } from "./dom.js";
 
 const KEY = "products-token";
 let asking = null;
@@ -17,35 +17,20 @@ export async function newToken(refused) {
   return asking;
 }
 
-function ask(refused) {
-  const dialog = byId("token_dialog");
+async function ask(refused) {
   const input = byId("api_token");
   input.value = "";
   byId("token_error").textContent = refused ? "This token was not accepted" : "";
   input.toggleAttribute("aria-invalid", Boolean(refused));
-  return new Promise((resolve) => {
-    const done = new AbortController();
-    const answer = (given) => {
-      done.abort();
-      dialog.close();
-      if (given) {
-        sessionStorage.setItem(KEY, given);
-      }
-      resolve(given);
-    };
-    const on = (id, event, act) =>
-      byId(id).addEventListener(
-        event,
-        (happened) => {
-          happened.preventDefault();
-          act();
-        },
-        { signal: done.signal },
-      );
-    on("token_form", "submit", () => input.value.trim() && answer(input.value.trim()));
-    on("token-cancel-btn", "click", () => answer(null));
-    on("token_dialog", "cancel", () => answer(null));
-    dialog.showModal();
-    input.focus();
-  });
+  const answer = answered(byId("token_dialog"), [
+    ["token_form", "submit", () => input.value.trim() || undefined],
+    ["token-cancel-btn", "click", () => null],
+    ["token_dialog", "cancel", () => null],
+  ]);
+  input.focus();
+  const given = await answer;
+  if (given) {
+    sessionStorage.setItem(KEY, given);
+  }
+  return given;
 }
