@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
 from service import create_app
-from service.common.database import transaction
+from service.common.database import create_sqlite_file, transaction
 from service.config import Settings
 from service.models import db
+from tests.factories import product_body
 from tests.manifests import Manifest, rendered
 
 DATABASES = ("sqlite", "postgresql")
@@ -148,6 +149,14 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
+def stocked_client(postgresql_app: Flask) -> FlaskClient:
+    """Give a client that has created product 1 on PostgreSQL."""
+    client = postgresql_app.test_client()
+    assert client.post("/products", json=product_body()).status_code == 201
+    return client
+
+
+@pytest.fixture
 def runner(app: Flask) -> FlaskCliRunner:
     return app.test_cli_runner()
 
@@ -160,6 +169,15 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
         return
     with postgresql_database(request.getfixturevalue("postgresql_server")) as uri:
         yield uri
+
+
+@pytest.fixture
+def own_app(empty_database: str) -> Iterator[Flask]:
+    """Give an app on a database of the test's own, with no table in it."""
+    app = create_app({"DATABASE_URI": empty_database, "TESTING": True})
+    create_sqlite_file(make_url(empty_database))
+    yield app
+    dispose(app)
 
 
 @contextmanager

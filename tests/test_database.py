@@ -19,14 +19,6 @@ END_ALL_OTHERS = (
 
 
 @pytest.fixture
-def client(postgresql_app: Flask) -> FlaskClient:
-    """Give a client that has created product 1."""
-    client = postgresql_app.test_client()
-    assert client.post("/products", json=product_body()).status_code == 201
-    return client
-
-
-@pytest.fixture
 def unnoticed(postgresql_app: Flask) -> Iterator[None]:
     """Let dead connections leave the pool unnoticed, as one does that dies just then."""
     engine = postgresql_app.extensions["engine"]
@@ -51,36 +43,36 @@ READS = ["/products/1", "/products", "/products?limit=1&count=true", "/products?
 @pytest.mark.parametrize("path", READS)
 @pytest.mark.usefixtures("unnoticed")
 def test_a_read_that_meets_a_dead_connection_is_tried_again(
-    postgresql_app: Flask, client: FlaskClient, path: str
+    postgresql_app: Flask, stocked_client: FlaskClient, path: str
 ) -> None:
     end_connections(postgresql_app)
 
-    assert client.get(path).status_code == 200
+    assert stocked_client.get(path).status_code == 200
 
 
 @pytest.mark.usefixtures("unnoticed")
 def test_a_write_that_meets_a_dead_connection_is_not_tried_again(
-    postgresql_app: Flask, client: FlaskClient
+    postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
     end_connections(postgresql_app)
 
     with logged(postgresql_app) as lines:
-        response = client.post("/products", json=product_body())
+        response = stocked_client.post("/products", json=product_body())
         written = lines.getvalue()
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
     assert len(written.splitlines()) == 1
-    assert len(client.get("/products").get_json()) == 1
+    assert len(stocked_client.get("/products").get_json()) == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
 def test_a_write_is_never_sent_on_a_connection_that_is_known_to_be_dead(
-    postgresql_app: Flask, client: FlaskClient, headers: dict[str, str]
+    postgresql_app: Flask, stocked_client: FlaskClient, headers: dict[str, str]
 ) -> None:
     end_connections(postgresql_app)
 
-    response = client.patch("/products/1", json={"rating": 5}, headers=headers)
+    response = stocked_client.patch("/products/1", json={"rating": 5}, headers=headers)
 
     assert response.status_code == 200
 

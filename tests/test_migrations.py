@@ -20,7 +20,6 @@ from sqlalchemy import Index, create_engine, func, make_url, select, text
 
 from service import create_app
 from service.common import migrations
-from service.common.database import create_sqlite_file
 from service.common.folding import PREPARE_SEARCHES
 from service.models import db, products
 from tests.conftest import backend, dispose, execute, postgresql_database
@@ -32,12 +31,8 @@ FROZEN = "bcdbea73e09e27a1a2c32ead59524eb888727eb6f785625bdb3982f54cc52b1c"
 
 
 @pytest.fixture
-def app(empty_database: str) -> Iterator[Flask]:
-    """Give an app on a database of the test's own, with no table in it."""
-    app = create_app({"DATABASE_URI": empty_database, "TESTING": True})
-    create_sqlite_file(make_url(empty_database))
-    yield app
-    dispose(app)
+def app(own_app: Flask) -> Flask:
+    return own_app
 
 
 def flask(app: Flask, *arguments: str) -> str:

@@ -38,14 +38,6 @@ writes = pytest.mark.parametrize(("method", "path", "headers"), WRITES)
 
 
 @pytest.fixture
-def client(postgresql_app: Flask) -> FlaskClient:
-    """Give a client that has created product 1."""
-    client = postgresql_app.test_client()
-    assert client.post("/products", json=product_body()).status_code == 201
-    return client
-
-
-@pytest.fixture
 def fault(postgresql_app: Flask) -> Iterator[Fault]:
     """Give what makes the first writes of a row fail; a sequence counts all of them."""
 
@@ -90,7 +82,7 @@ def attempts(app: Flask) -> int:
 @pytest.mark.parametrize("code", ["40001", "40P01"])
 def test_a_write_that_was_rolled_back_for_another_is_repeated(
     postgresql_app: Flask,
-    client: FlaskClient,
+    stocked_client: FlaskClient,
     fault: Fault,
     code: str,
     trigger: str,
@@ -100,18 +92,20 @@ def test_a_write_that_was_rolled_back_for_another_is_repeated(
 ) -> None:
     fault(rejection(code), RETRIES, trigger)
 
-    response = client.open(path, method=method, json=product_body(name="New"), headers=headers)
+    response = stocked_client.open(
+        path, method=method, json=product_body(name="New"), headers=headers
+    )
 
     assert response.status_code in (200, 201, 204), response.text
     assert attempts(postgresql_app) == RETRIES + 1
     left = {"POST": 2, "DELETE": 0}.get(method, 1)
-    assert len(client.get("/products").get_json()) == left
+    assert len(stocked_client.get("/products").get_json()) == left
 
 
 @writes
 def test_it_is_not_repeated_for_ever(
     postgresql_app: Flask,
-    client: FlaskClient,
+    stocked_client: FlaskClient,
     fault: Fault,
     method: str,
     path: str,
@@ -119,7 +113,7 @@ def test_it_is_not_repeated_for_ever(
 ) -> None:
     fault(rejection("40001"), 1000)
 
-    response = client.open(path, method=method, json=product_body(), headers=headers)
+    response = stocked_client.open(path, method=method, json=product_body(), headers=headers)
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
@@ -130,7 +124,7 @@ def test_it_is_not_repeated_for_ever(
 @pytest.mark.parametrize("trigger", [BEFORE, AT_COMMIT], ids=["before", "at commit"])
 def test_a_write_whose_connection_is_lost_is_not_repeated(
     postgresql_app: Flask,
-    client: FlaskClient,
+    stocked_client: FlaskClient,
     fault: Fault,
     trigger: str,
     method: str,
@@ -139,7 +133,7 @@ def test_a_write_whose_connection_is_lost_is_not_repeated(
 ) -> None:
     fault("PERFORM pg_terminate_backend(pg_backend_pid())", 1, trigger)
 
-    response = client.open(path, method=method, json=product_body(), headers=headers)
+    response = stocked_client.open(path, method=method, json=product_body(), headers=headers)
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
@@ -149,11 +143,11 @@ def test_a_write_whose_connection_is_lost_is_not_repeated(
 
 @pytest.mark.parametrize("code", OUTAGES)
 def test_an_outage_is_503_and_not_repeated(
-    postgresql_app: Flask, client: FlaskClient, fault: Fault, code: str
+    postgresql_app: Flask, stocked_client: FlaskClient, fault: Fault, code: str
 ) -> None:
     fault(rejection(code), 1000)
 
-    response = client.patch("/products/1", json={"rating": 1}, headers={"If-Match": "*"})
+    response = stocked_client.patch("/products/1", json={"rating": 1}, headers={"If-Match": "*"})
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
@@ -164,7 +158,7 @@ def test_an_outage_is_503_and_not_repeated(
 @pytest.mark.parametrize("code", ["23505", "22003", "42501", "P0001"])
 def test_a_fault_of_our_own_is_500(
     postgresql_app: Flask,
-    client: FlaskClient,
+    stocked_client: FlaskClient,
     fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
@@ -172,7 +166,7 @@ def test_a_fault_of_our_own_is_500(
     monkeypatch.setitem(postgresql_app.config, "PROPAGATE_EXCEPTIONS", value=False)
     fault(rejection(code), 1000)
 
-    response = client.patch("/products/1", json={"rating": 1})
+    response = stocked_client.patch("/products/1", json={"rating": 1})
 
     assert (response.status_code, response.mimetype) == (500, "application/problem+json")
     assert "Retry-After" not in response.headers
@@ -180,13 +174,15 @@ def test_a_fault_of_our_own_is_500(
 
 
 def test_the_service_does_its_work_in_spite_of_a_deadlock(
-    postgresql_app: Flask, client: FlaskClient
+    postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     change, lock = {"rating": 5}, text("LOCK TABLE products IN SHARE MODE")
     with another_session(postgresql_app) as other, ThreadPoolExecutor(1) as pool:
         other.execute(lock)  # lets the other lock its row, but not change it
-        answer = pool.submit(client.patch, "/products/1", json=change, headers={"If-Match": "*"})
+        answer = pool.submit(
+            stocked_client.patch, "/products/1", json=change, headers={"If-Match": "*"}
+        )
         while not other.scalar(waiting):
             assert not answer.done()
         # Whoever waits first looks for a deadlock first, and so gives way: the service, unless
@@ -240,7 +236,7 @@ def test_a_command_takes_as_long_as_it_takes(postgresql_app: Flask) -> None:
 
 
 def test_pgbouncer_is_sent_no_options_and_nothing_prepared(
-    postgresql_app: Flask, client: FlaskClient
+    postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
     uri = postgresql_app.config["DATABASE_URI"]
     app = create_app({"DATABASE_URI": uri, "DATABASE_PGBOUNCER": True})

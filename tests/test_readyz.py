@@ -10,25 +10,16 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from service import create_app
-from service.common.database import create_sqlite_file, probe
+from service.common.database import probe
 from service.models import db
 from tests.conftest import dispose, execute, logged, postgresql_database
 
 LONGEST = 3.5
-
-
-@pytest.fixture
-def own_app(empty_database: str) -> Iterator[Flask]:
-    """Give an app on a database of the test's own, with no table in it."""
-    app = create_app({"DATABASE_URI": empty_database, "TESTING": True})
-    create_sqlite_file(make_url(empty_database))
-    yield app
-    dispose(app)
 
 
 def ask(app: Flask) -> TestResponse:
