@@ -7,7 +7,7 @@ COPY requirements.txt .
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install \
         --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-        --only-binary=:all: --require-hashes --requirement requirements.txt \
+        --only-binary=:all: --no-deps --require-hashes --requirement requirements.txt \
     && rm requirements.txt
 COPY LICENSE .flaskenv gunicorn.conf.py wsgi.py ./
 COPY service service

@@ -59,7 +59,7 @@ def test_nothing_but_what_is_copied_goes_to_the_builder() -> None:
 def test_packages_are_taken_by_their_hashes_and_never_built() -> None:
     (install,) = [run for run in instructions(BUILD, "RUN") if "pip" in run]
 
-    for option in ("--require-hashes", "--only-binary=:all:", "--no-cache-dir"):
+    for option in ("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir"):
         assert f" {option} " in install
     assert {stage.splitlines()[0].split()[0] for stage in STAGES} == {"python:3.11-slim"}
 
