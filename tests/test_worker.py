@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from selectors import DefaultSelector
 from threading import Thread
 from typing import Any, cast
 
@@ -43,10 +42,15 @@ class Running:
         """Open a connection to it."""
         return socket.create_connection(("127.0.0.1", self.port), SECONDS)
 
-    def stop(self) -> float:
-        """Stop it as gunicorn does; return how long that took."""
-        began = time.monotonic()
+    def end(self) -> None:
+        """Tell it to end, as a signal does."""
         self.worker.handle_exit(signal.SIGTERM, None)
+        os.write(self.worker.PIPE[1], b".")
+
+    def stop(self) -> float:
+        """Stop it; return how long that took."""
+        began = time.monotonic()
+        self.end()
         self.thread.join(SECONDS)
         assert not self.thread.is_alive()
         return time.monotonic() - began
@@ -54,7 +58,7 @@ class Running:
     def wait_for_clients(self, number: int) -> None:
         """Wait until so many connections are open."""
         deadline = time.monotonic() + SECONDS
-        while self.worker.nr_conns != number:
+        while len(self.worker.connections) != number:
             assert time.monotonic() < deadline
 
 
@@ -68,15 +72,15 @@ def running(sqlite_app: Flask) -> Iterator[Running]:
         1, os.getppid(), [listener], cast(Any, None), 30, settings, Logger(settings)
     )
     worker.wsgi = cast(Any, sqlite_app)
-    worker.tpool = worker.get_thread_pool()
-    worker.poller = DefaultSelector()
-    worker.method_queue.init()
+    worker.PIPE[:] = os.pipe()
     running = Running(worker, listener.getsockname()[1], Thread(target=worker.run))
     running.thread.start()
     yield running
     if running.thread.is_alive():
         running.stop()
     worker.tmp.close()
+    for end in worker.PIPE:
+        os.close(end)
 
 
 def answer(client: socket.socket) -> http.client.HTTPResponse:
@@ -132,7 +136,7 @@ def test_a_connection_serves_one_request_after_another(running: Running) -> None
         with connection.getresponse() as response:
             assert response.status == 200
             response.read()
-    assert running.worker.nr_conns == 1
+    assert len(running.worker.connections) == 1
     connection.close()
     running.wait_for_clients(0)
 
@@ -226,7 +230,7 @@ def test_a_request_that_comes_at_the_end_is_answered(running: Running) -> None:
         client.sendall(GET)
         answer(client).read()
         client.sendall(GET[:-1])
-        running.worker.handle_exit(signal.SIGTERM, None)
+        running.end()
         client.sendall(GET[-1:])
 
         response = answer(client)

@@ -1,27 +1,29 @@
-"""gunicorn's threaded worker, but a request takes up a thread only when all of it is there.
+"""gunicorn's worker: a few threads that wait together, and each answers what comes first.
 
-gthread reads each request in one of its few threads, so that a few clients who are slow to send
-theirs keep out everybody else. Here the main loop collects what comes, without waiting; and a
-thread whose client is slow to read lets another one work meanwhile.
+A request takes up a thread only when all of it is there, so that no client who is slow to send
+keeps out others; and a thread whose client is slow to read lets another one work meanwhile. No
+request is handed from one thread to another: that takes longer than most of them.
 """
 
+import os
+import select
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from errno import EPIPE
-from functools import cached_property, partial
+from errno import ECONNRESET, ENOTCONN, EPIPE
+from functools import partial
 from http import HTTPStatus
-from selectors import EVENT_READ
-from threading import Semaphore
+from threading import Lock, Semaphore, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask
-from gunicorn import util
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn import http, util
+from gunicorn.config import Config
+from gunicorn.http import wsgi
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.base import Worker
 
 from service.common.intake import LONGEST_HEAD, Intake, RefusedError
 
@@ -38,70 +40,87 @@ MOST_ASIDE = 64
 # How much of requests that have come in part is kept, in bytes.
 MOST_HELD = 64 * 1024 * 1024
 PIECE = 65_536
+# How often the main thread looks whether time is over; more often when the worker ends.
+TICK_SECONDS = 1.0
+LAST_TICK_SECONDS = 0.1
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+# Of the threads that wait, the kernel wakes one; nothing more is told until it is asked for.
+ONCE = select.EPOLLIN | select.EPOLLONESHOT
+HUNG_UP = (EPIPE, ECONNRESET, ENOTCONN)
 
 
-class Threads(ThreadPoolExecutor):
+class Crew:
     """So many threads at work, and one more for each that waits for its client to read on."""
 
-    def __init__(self, number: int) -> None:
-        """Let ``number`` threads work at a time."""
-        super().__init__(number + MOST_ASIDE)
+    def __init__(self, number: int, work: Callable[[], None]) -> None:
+        """Let ``number`` threads do ``work`` again and again."""
+        self.places = Semaphore(number)
+        """What a thread holds while it answers a request."""
         self._number = number
+        self._work = work
+        self._lock = Lock()
         self._aside = 0
-        self._places = Semaphore(number)
+        self._surplus = 0
+        self._is_dismissed = False
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Take a place as soon as there is one."""
-        with self._places:
-            yield
+    def start(self) -> None:
+        """Let the threads begin."""
+        for _ in range(self._number):
+            self._hire()
+
+    def dismiss(self) -> None:
+        """Let every thread end that has nothing to do."""
+        self._is_dismissed = True
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Leave the place to another thread; raises ``BrokenPipeError`` if too many do."""
-        with self._shutdown_lock:
+        with self._lock:
             if self._aside >= MOST_ASIDE:
                 raise BrokenPipeError(EPIPE, "too many clients are slow to read")
+            self._hire()
             self._aside += 1
-            self._adjust_thread_count()
-        self._places.release()
+        self.places.release()
         try:
             yield
         finally:
-            self._places.acquire()
-            with self._shutdown_lock:
+            self.places.acquire()
+            with self._lock:
                 self._aside -= 1
+                self._surplus += 1
 
-    def _adjust_thread_count(self) -> None:
-        """Start a thread for what waits to be done, if it would find a place.
+    def _hire(self) -> None:
+        Thread(target=self._go_on, daemon=True).start()
 
-        The count of idle threads is forgotten before, as it is only right without a bound.
-        """
-        if len(self._threads) < self._number + self._aside:
-            while self._idle_semaphore.acquire(timeout=0):
-                pass
-            super()._adjust_thread_count()
+    def _go_on(self) -> None:
+        while not self._is_dismissed and not self._is_surplus():
+            self._work()
+
+    def _is_surplus(self) -> bool:
+        """Say whether this thread is one too many, as one that was aside has come back."""
+        if not self._surplus:
+            return False
+        with self._lock:
+            is_surplus = self._surplus > 0
+            self._surplus -= is_surplus
+            return is_surplus
 
 
 class ClientSocket(socket.socket):
     """A client's socket: a thread that has to wait for it steps aside."""
 
-    threads: Threads
+    crew: Crew
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        """Send all of it; in the main loop, without waiting."""
-        if self.gettimeout() == 0:
-            super().sendall(data, flags)
-            return
+        """Send all of it; raises ``BrokenPipeError`` if the client has stopped reading."""
         try:
             sent = self.send(data, flags | socket.MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         rest = memoryview(data)[sent:]
         if rest:
-            with self.threads.aside():
+            with self.crew.aside():
                 self._wait_and_send(rest, flags)
 
     def _wait_and_send(self, rest: memoryview, flags: int) -> None:
@@ -111,108 +130,185 @@ class ClientSocket(socket.socket):
             raise BrokenPipeError(EPIPE, "the client has stopped reading") from None
 
 
-class Connection(TConn):
+class Answer(wsgi.Response):
+    """An answer whose head is sent together with the beginning of its body."""
+
+    _head = b""
+
+    def send_headers(self) -> None:
+        """Write the head, once."""
+        if not self.headers_sent:
+            named = (f"{name}: {value}\r\n" for name, value in self.headers)
+            self._head = "".join([*self.default_headers(), *named, "\r\n"]).encode("latin-1")
+            self.headers_sent = True
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def close(self) -> None:
+        """Send what has not been sent yet."""
+        self.send_headers()
+        self._send(b"0\r\n\r\n" if self.chunked else b"")
+
+    def _send(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if head or data:
+            self.sock.sendall(head + data)
+
+
+class Connection:
     """A client's connection, with what has come of its next request."""
 
-    def __init__(self, *given: Any) -> None:
+    step: "Step"
+    """What to do when there is something to read."""
+    deadline: float
+    """When there is no more waiting for it."""
+
+    def __init__(self, cfg: Config, sock: ClientSocket, client: Any, server: Any) -> None:
         """Never wait in a thread for a client that stands still."""
-        super().__init__(*given)
-        self.data_ready = True
+        self.sock = sock
+        self.client = client
+        self.server = server
+        self.parser: Any = http.get_parser(cfg, sock, client)
         self.intake = Intake(0)
         stall = struct.pack("ll", STALL_SECONDS, 0)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
 
-    def init(self) -> None:
-        """Give the parser what has come."""
-        super().init()
-        parser: Any = self.parser
-        parser.unreader.unread(bytes(self.intake.received))
-        self.intake.received.clear()
+    def receive(self) -> bytes:
+        """Return what has come, empty at the end; raises ``BlockingIOError`` for nothing yet."""
+        return self.sock.recv(PIECE, socket.MSG_DONTWAIT)
 
 
-Step = Callable[[Connection], None]
+# What is done with a connection; it returns what is to be done next, None if that has to wait.
+Step = Callable[[Connection], "Step | None"]
 
 
-class BufferingWorker(ThreadWorker):
-    """Collects requests in its main loop and answers them in its threads.
+class BufferingWorker(Worker):
+    """Collects requests without waiting for any, and answers each in the thread that has it.
 
-    It speaks HTTP/1.1 without TLS, as to a proxy.
+    It speaks HTTP/1.1 without TLS, as to a proxy. A connection is in the hands of the thread
+    that takes it out of ``_waiting``.
     """
 
-    tpool: Threads
-    pending_conns: deque[Any]
+    wsgi: Any
+    _poller: select.epoll
 
     def __init__(self, *given: Any) -> None:
         """Begin without clients."""
         super().__init__(*given)
-        self.lingering_conns: deque[Connection] = deque()
+        self.connections: set[Connection] = set()
+        self._waiting: dict[int, Connection] = {}
+        self._listeners = {listener.fileno(): listener for listener in self.sockets}
+        self._most_waiting = self.cfg.worker_connections - self.cfg.threads
+        self._longest_body = 0
+        self._crew = Crew(self.cfg.threads, self._react)
 
-    @cached_property
-    def longest_body(self) -> int:
-        """The largest body that the app will read, in bytes."""
-        app = cast(Flask, self.wsgi)
-        return int(app.config["MAX_CONTENT_LENGTH"] or 0)
+    def run(self) -> None:
+        """Serve until the worker is told to end, and finish what has begun."""
+        self._longest_body = int(cast("Flask", self.wsgi).config["MAX_CONTENT_LENGTH"] or 0)
+        self._poller = select.epoll()
+        for listener in self.sockets:
+            listener.settimeout(0)
+            self._poller.register(listener, ONCE)
+        self._crew.start()
+        while self.alive and self.ppid == os.getppid():
+            self._listen()
+            self._tick(TICK_SECONDS)
+        self.alive = False
+        end = monotonic() + self.cfg.graceful_timeout
+        while self.connections and monotonic() < end:
+            self._tick(LAST_TICK_SECONDS)
+        self._crew.dismiss()
+        for listener in self.sockets:
+            listener.close()
 
-    def accept(self, listener: socket.socket) -> None:
+    def _tick(self, seconds: float) -> None:
+        """Show the arbiter that the worker lives, rest, and give up what is late."""
+        self.notify()
+        woken, _, _ = select.select([self.PIPE[0]], [], [], seconds)
+        if woken:
+            os.read(self.PIPE[0], PIECE)
+        now = monotonic()
+        for conn in list(self._waiting.values()):
+            if not self.alive:  # let nobody who is slow hold up the end
+                conn.deadline = min(conn.deadline, now + LINGER_SECONDS)
+            if conn.deadline <= now and self._take(conn.sock.fileno()):
+                self._proceed(conn, self._give_up)
+
+    def _listen(self) -> None:
+        """Wait for new clients, if there is room for any."""
+        if self.alive and len(self.connections) < self.cfg.worker_connections:
+            for listener in self.sockets:
+                self._poller.modify(listener, ONCE)
+
+    def _react(self) -> None:
+        """Wait for a while for the first thing that comes, and see to it."""
+        for descriptor, _ in self._poller.poll(TICK_SECONDS, maxevents=1):
+            if listener := self._listeners.get(descriptor):
+                self._accept(listener)
+            elif conn := self._take(descriptor):
+                self._proceed(conn, conn.step)
+
+    def _take(self, descriptor: int) -> Connection | None:
+        """Take a connection in hand; None if another thread has it."""
+        return self._waiting.pop(descriptor, None)
+
+    def _proceed(self, conn: Connection, step: Step | None) -> None:
+        """Take one step after the other until there is something to wait for."""
+        try:
+            while step:
+                step = step(conn)
+        except Exception:
+            self.log.exception("A connection has failed")
+            self._drop(conn)
+
+    def _accept(self, listener: socket.socket) -> None:
         """Welcome a client."""
         try:
-            client, address = listener.accept()
+            accepted, address = listener.accept()
+            client = ClientSocket(accepted.family, accepted.type, accepted.proto, accepted.detach())
+            client.crew = self._crew
+            conn = Connection(self.cfg, client, address, listener.getsockname())
         except (BlockingIOError, ConnectionAbortedError):
-            return
-        self.nr_conns += 1
-        patient = ClientSocket(client.family, client.type, client.proto, client.detach())
-        patient.threads = self.tpool
-        self._await_request(Connection(self.cfg, patient, address, listener.getsockname()))
+            self._listen()
+        except OSError:  # no more files, perhaps; the main thread will listen again
+            self.log.exception("A client could not be accepted")
+        else:
+            self.connections.add(conn)
+            self._listen()
+            self._poller.register(client, 0)
+            self._await(conn, self._begin, REQUEST_SECONDS)
 
-    def get_thread_pool(self) -> Threads:
-        """Make the threads that answer."""
-        return Threads(self.cfg.threads)
+    def _await(self, conn: Connection, step: Step, seconds: float | None = None) -> None:
+        """Have a step taken when there is something to read."""
+        conn.step = step
+        if seconds is not None:
+            conn.deadline = monotonic() + seconds
+        descriptor = conn.sock.fileno()
+        self._waiting[descriptor] = conn
+        self._poller.modify(descriptor, ONCE)
 
-    def handle(self, conn: TConn) -> bool:
-        """Answer a request, in a thread."""
-        with self.tpool.at_work():
-            return super().handle(conn)
-
-    def _await_request(self, conn: Connection, received: bytes = b"") -> None:
+    def _begin(self, conn: Connection, received: bytes = b"") -> Step | None:
         """Collect the next request; most often all of it is there at once."""
-        conn.intake = Intake(self.longest_body, received)
-        if step := self._receive(conn):
-            step(conn)
-            return
-        conn.timeout = monotonic() + (REQUEST_SECONDS if self.alive else LINGER_SECONDS)
-        self.pending_conns.append(conn)
-        self._watch(conn, self.on_pending_socket_readable)
+        conn.intake = Intake(self._longest_body, received)
+        conn.deadline = monotonic() + REQUEST_SECONDS
+        return self._collect(conn)
 
-    def _watch(self, conn: Connection, callback: Callable[[Any, socket.socket], None]) -> None:
-        self.poller.register(conn.sock, EVENT_READ, partial(callback, conn))
-
-    def on_client_socket_readable(self, conn: Any, client: socket.socket) -> None:
-        """Begin with the next request of a connection that was kept alive."""
-        self.poller.unregister(client)
-        self.keepalived_conns.remove(conn)
-        self._await_request(conn)
-
-    def on_pending_socket_readable(self, conn: Any, client: socket.socket) -> None:
-        """Go on with a request that has come in part."""
-        if step := self._receive(conn):
-            self.poller.unregister(client)
-            self.pending_conns.remove(conn)
-            step(conn)
-
-    def _receive(self, conn: Connection) -> Step | None:
-        """Take what has come; return what is to be done, None if there is more to come."""
+    def _collect(self, conn: Connection) -> Step | None:
+        """Take what has come of a request."""
+        intake = conn.intake
+        piece = None
         try:
-            piece = conn.sock.recv(PIECE)
+            piece = conn.receive()
+            intake.received += piece
         except BlockingIOError:
-            piece = None
+            pass
         except OSError:
             return self._drop
-        intake = conn.intake
-        intake.received += piece or b""
         try:
             if intake.is_whole():
-                return self.enqueue_req
+                return self._serve
             self._check_room(intake)
         except RefusedError as refusal:
             return partial(self._refuse, refusal)
@@ -222,96 +318,112 @@ class BufferingWorker(ThreadWorker):
             intake.expects_continue = False
             with suppress(OSError):
                 conn.sock.send(CONTINUE)
+        self._await(conn, self._collect)
         return None
 
     def _check_room(self, intake: Intake) -> None:
         """Refuse a large body while there are too many others."""
         if len(intake.received) > LONGEST_HEAD:
-            held = sum(len(conn.intake.received) for conn in self.pending_conns)
+            held = sum(len(conn.intake.received) for conn in list(self._waiting.values()))
             if held > MOST_HELD:
                 raise RefusedError(
                     HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests are being sent"
                 )
 
-    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Close a connection with the rest of a body that is too large in it."""
-        if conn.intake.is_cut:
-            return False
-        return bool(super()._keepalive_after(conn, keepalive))  # type: ignore[misc]  # the stubs lack it
+    def _serve(self, conn: Connection) -> Step | None:
+        """Answer a request that is there, and go on with the next one of its connection."""
+        unreader = conn.parser.unreader
+        unreader.unread(bytes(conn.intake.received))
+        conn.intake.received.clear()
+        with self._crew.places:
+            stays = self._answer(conn)
+        if not stays:
+            return self._linger
+        if received := unreader.take_buffered():
+            return partial(self._begin, received=received)
+        self._await(conn, self._begin, self.cfg.keepalive)
+        return None
 
-    def finish_request(self, conn: Any, fs: Future[bool]) -> None:
-        """Go on with a connection when its request is answered."""
+    def _answer(self, conn: Connection) -> bool:
+        """Answer a request; say whether its connection can be used for another one."""
+        request = None
         try:
-            keeps_alive = not fs.cancelled() and fs.result()
-            conn.sock.settimeout(0)
-        except OSError:
-            self._drop(conn)
-            return
-        if not keeps_alive:
-            self._linger(conn)
-        elif received := conn.parser.unreader.take_buffered():
-            self._await_request(conn, received)
-        else:
-            conn.set_timeout()
-            if not self.alive:
-                conn.timeout = monotonic() + LINGER_SECONDS
-            self.keepalived_conns.append(conn)
-            self._watch(conn, self.on_client_socket_readable)
+            request = next(conn.parser)
+            return (
+                self._run_app(request, conn)
+                and not conn.intake.is_cut
+                and conn.parser.finish_body()
+            )
+        except (NoMoreData, StopIteration):
+            pass
+        except OSError as error:
+            if error.errno not in HUNG_UP:
+                self.log.exception("Socket error processing request.")
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's
+            self.handle_error(request, conn.sock, conn.client, error)
+        return False
 
-    def _refuse(self, refusal: RefusedError, conn: Connection) -> None:
+    def _run_app(self, request: Any, conn: Connection) -> bool:
+        """Let the app answer; say whether the answer lets the connection be used again."""
+        answer, environ = wsgi.create(
+            request, conn.sock, conn.client, conn.server, self.cfg, response_class=Answer
+        )
+        environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        if not self.alive or len(self._waiting) >= self._most_waiting:
+            answer.force_close()
+        try:
+            body = self.wsgi(environ, answer.start_response)
+            try:
+                for piece in body:
+                    answer.write(piece)
+                answer.close()
+            finally:
+                body.close()
+        except OSError:
+            raise
+        except Exception as error:
+            if answer.headers_sent:
+                self.log.exception("Error handling request")
+                raise StopIteration from error  # nothing more can be said
+            raise
+        return not answer.should_close()
+
+    def _refuse(self, refusal: RefusedError, conn: Connection) -> Step:
         with suppress(OSError):
             util.write_error(conn.sock, refusal.status, refusal.status.phrase, refusal.detail)
-        self._linger(conn)
+        return self._linger
 
-    def _linger(self, conn: Connection) -> None:
+    def _linger(self, conn: Connection) -> Step | None:
         """Say goodbye, and discard what still comes: a reset could outrun the answer."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self._drop(conn)
-            return
-        conn.timeout = monotonic() + LINGER_SECONDS
-        self.lingering_conns.append(conn)
-        self._watch(conn, self._discard)
+            return self._drop
+        self._await(conn, self._discard, LINGER_SECONDS)
+        return None
 
-    def _discard(self, conn: Connection, client: socket.socket) -> None:
+    def _discard(self, conn: Connection) -> Step | None:
         try:
-            ended = not client.recv(PIECE)
+            ended = not conn.receive()
         except BlockingIOError:
-            return
+            ended = False
         except OSError:
             ended = True
         if ended:
-            self.poller.unregister(client)
-            self.lingering_conns.remove(conn)
-            self._drop(conn)
+            return self._drop
+        self._await(conn, self._discard)
+        return None
 
-    def _drop(self, conn: TConn) -> None:
-        self.nr_conns -= 1
-        conn.close()
+    def _give_up(self, conn: Connection) -> Step:
+        """Part with a client that has taken too long."""
+        if conn.step == self._collect and conn.intake.received:
+            detail = f"The request took more than {REQUEST_SECONDS} seconds"
+            return partial(self._refuse, RefusedError(HTTPStatus.REQUEST_TIMEOUT, detail))
+        return self._drop
 
-    def murder_pending(self) -> None:
-        """Give up on requests that do not come to an end."""
-        late = RefusedError(
-            HTTPStatus.REQUEST_TIMEOUT, f"The request took more than {REQUEST_SECONDS} seconds"
-        )
-        for conn in self._expired(self.pending_conns):
-            if conn.intake.received:
-                self._refuse(late, conn)
-            else:
-                self._drop(conn)
-        for conn in self._expired(self.lingering_conns):
-            self._drop(conn)
-
-    def _expired(self, waiting: deque[Any]) -> Iterator[Any]:
-        now = monotonic()
-        while waiting and waiting[0].timeout <= now:
-            conn = waiting.popleft()
-            self.poller.unregister(conn.sock)
-            yield conn
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        """Let nobody who is slow to send hold up the end."""
-        super()._cap_keepalive(deadline)  # type: ignore[misc]  # the stubs lack it
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
+    def _drop(self, conn: Connection) -> None:
+        self.connections.discard(conn)
+        conn.sock.close()
