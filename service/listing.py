@@ -142,9 +142,15 @@ class Listing:
             links["prev"] = f"&offset={max(offset - limit, 0)}"
         kept = _without_place(request)
         header = ", ".join(
-            f'<{request.base_url}?{kept}{to}>; rel="{rel}"' for rel, to in links.items()
+            f'<{address(request)}?{kept}{to}>; rel="{rel}"' for rel, to in links.items()
         )
         return "[" + ",".join(rows) + "]", header
+
+
+def address(request: Request) -> str:
+    """Return the absolute address of all products, as this client sees it."""
+    path = quote(request.root_path + request.path.rstrip("/"))
+    return f"{request.scheme}://{request.host}{path}"
 
 
 def encode_cursor(place: Place, sort: tuple[Key, ...]) -> str:

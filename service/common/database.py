@@ -53,6 +53,7 @@ def engine_options(url: URL, pool_size: int) -> dict[str, Any]:
         "isolation_level": "AUTOCOMMIT",
         "skip_autocommit_rollback": True,
         "poolclass": MeteredPool,
+        "pool_reset_on_return": None,  # whoever begins a transaction ends it
         "hide_parameters": True,  # what clients send is not for the log
     }
     if url.get_backend_name() == "sqlite":
@@ -121,6 +122,7 @@ class _Command(NamedTuple):
     literals: Mapping[str, Any]
     processors: Mapping[str, Callable[[Any], Any]]
     options: Mapping[str, Any]
+    returns_rows: bool
 
     def run(self, cursor: Any, values: Mapping[str, Any]) -> Rows:
         """Execute the command and return its rows; none if it is of a kind that gives none."""
@@ -129,7 +131,7 @@ class _Command(NamedTuple):
             places[name] = process(places[name])
         in_order = places if self.names is None else [places[name] for name in self.names]
         cursor.execute(self.sql, in_order, **self.options)
-        rows: Rows = cursor.fetchall() if cursor.description else ()
+        rows: Rows = cursor.fetchall() if self.returns_rows else ()
         cursor.close()
         return rows
 
@@ -218,6 +220,7 @@ def _command(statement: Statement, dialect: Dialect, names: tuple[str, ...]) -> 
         {name: value for name, value in compiled.params.items() if name not in names},
         processors,
         {} if prepare or dialect.name == "sqlite" else {"prepare": False},
+        isinstance(statement, Select) or bool(statement.returning_column_descriptions),
     )
 
 

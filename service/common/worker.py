@@ -12,16 +12,18 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ECONNRESET, ENOTCONN, EPIPE
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
+from ipaddress import ip_address
 from threading import Lock, Semaphore, Thread
-from time import monotonic
+from time import monotonic, time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask
 from gunicorn import http, util
 from gunicorn.config import Config
-from gunicorn.http import wsgi
+from gunicorn.http import message, wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.base import Worker
 
@@ -130,6 +132,43 @@ class ClientSocket(socket.socket):
             raise BrokenPipeError(EPIPE, "the client has stopped reading") from None
 
 
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return util.http_date(second)
+
+
+class Request(message.Request):
+    """A request, whose peer is not looked up each time anew."""
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        peer = self.peer_addr
+        return not isinstance(peer, tuple) or bool(self.cfg.trusts(peer[0]))
+
+
+class Parser(http.RequestParser):
+    """The requests of a connection, one after the other."""
+
+    mesg_class = Request
+
+    def finish(self) -> bool:
+        """Be ready for the next request; say whether there can be one."""
+        is_whole: bool = cast("Any", self).finish_body()  # the stubs know no result
+        self.mesg = None
+        return is_whole
+
+
+def frozen(cfg: Config) -> Any:
+    """Return the settings as plain attributes, as each request looks at some twenty of them."""
+    allowed, networks = cfg.forwarded_allow_ips, cfg.forwarded_allow_networks()
+
+    @lru_cache(maxsize=1024)
+    def trusts(address: str) -> bool:
+        return "*" in allowed or any(ip_address(address) in network for network in networks)
+
+    settings = {name: setting.get() for name, setting in cfg.settings.items()}
+    return SimpleNamespace(**settings, is_ssl=False, trusts=trusts)
+
+
 class Answer(wsgi.Response):
     """An answer whose head is sent together with the beginning of its body."""
 
@@ -137,10 +176,20 @@ class Answer(wsgi.Response):
 
     def send_headers(self) -> None:
         """Write the head, once."""
-        if not self.headers_sent:
-            named = (f"{name}: {value}\r\n" for name, value in self.headers)
-            self._head = "".join([*self.default_headers(), *named, "\r\n"]).encode("latin-1")
-            self.headers_sent = True
+        if self.headers_sent:
+            return
+        major, minor = cast("tuple[int, int]", self.req.version)
+        lines = [
+            f"HTTP/{major}.{minor} {self.status}",
+            f"Server: {self.version}",
+            f"Date: {_date(int(time()))}",
+            "Connection: close" if self.should_close() else "Connection: keep-alive",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        if self.chunked:
+            lines.append("Transfer-Encoding: chunked")
+        self._head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        self.headers_sent = True
 
     def _emit_body(self, data: bytes) -> None:
         self._send(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
@@ -164,12 +213,12 @@ class Connection:
     deadline: float
     """When there is no more waiting for it."""
 
-    def __init__(self, cfg: Config, sock: ClientSocket, client: Any, server: Any) -> None:
+    def __init__(self, settings: Any, sock: ClientSocket, client: Any, server: Any) -> None:
         """Never wait in a thread for a client that stands still."""
         self.sock = sock
         self.client = client
         self.server = server
-        self.parser: Any = http.get_parser(cfg, sock, client)
+        self.parser = Parser(settings, sock, client)
         self.intake = Intake(0)
         stall = struct.pack("ll", STALL_SECONDS, 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
@@ -200,6 +249,7 @@ class BufferingWorker(Worker):
         self.connections: set[Connection] = set()
         self._waiting: dict[int, Connection] = {}
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
+        self._settings = frozen(self.cfg)
         self._most_waiting = self.cfg.worker_connections - self.cfg.threads
         self._longest_body = 0
         self._crew = Crew(self.cfg.threads, self._react)
@@ -269,7 +319,7 @@ class BufferingWorker(Worker):
             accepted, address = listener.accept()
             client = ClientSocket(accepted.family, accepted.type, accepted.proto, accepted.detach())
             client.crew = self._crew
-            conn = Connection(self.cfg, client, address, listener.getsockname())
+            conn = Connection(self._settings, client, address, listener.getsockname())
         except (BlockingIOError, ConnectionAbortedError):
             self._listen()
         except OSError:  # no more files, perhaps; the main thread will listen again
@@ -349,11 +399,7 @@ class BufferingWorker(Worker):
         request = None
         try:
             request = next(conn.parser)
-            return (
-                self._run_app(request, conn)
-                and not conn.intake.is_cut
-                and conn.parser.finish_body()
-            )
+            return self._run_app(request, conn) and not conn.intake.is_cut and conn.parser.finish()
         except (NoMoreData, StopIteration):
             pass
         except OSError as error:
@@ -366,7 +412,7 @@ class BufferingWorker(Worker):
     def _run_app(self, request: Any, conn: Connection) -> bool:
         """Let the app answer; say whether the answer lets the connection be used again."""
         answer, environ = wsgi.create(
-            request, conn.sock, conn.client, conn.server, self.cfg, response_class=Answer
+            request, conn.sock, conn.client, conn.server, self._settings, response_class=Answer
         )
         environ["wsgi.multithread"] = True
         self.nr += 1
