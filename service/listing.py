@@ -3,8 +3,8 @@
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 from typing import Any
@@ -30,9 +30,11 @@ from service.common.database import read
 from service.common.error_handlers import InvalidRequest
 from service.common.json_body import number
 from service.models import SEARCHED, ProductJSON, like, product_json, products
-from service.schemas import NEEDS_LIMIT, ListQuery, Product
+from service.schemas import NEEDS_LIMIT, ListQuery, Product, query_parameters
 
 CENT = Decimal("0.01")
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+DECODER = json.JSONDecoder(parse_float=Decimal)
 LIKE_SPECIAL = re.compile(r"[%_\\]")
 FIRST_BATCH = 100
 BATCH = 2_000
@@ -86,21 +88,14 @@ class Listing:
     """The products that a query asks for, in their order."""
 
     filter: Filter
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     sort: tuple[Key, ...] = BY_ID
     after: Place | None = None
-
-    @classmethod
-    def of(cls, query: ListQuery) -> "Listing":
-        """Make the listing of a validated query; raises ``InvalidRequest`` for its cursor."""
-        conditions = _conditions(query)
-        sort = sort_keys(query.get("sort", []))
-        return cls(
-            Filter(tuple((name, len(values)) for name, values in conditions.items())),
-            {f"{name}_{i}": v for name, values in conditions.items() for i, v in enumerate(values)},
-            sort,
-            decode_cursor(query["cursor"], sort) if "cursor" in query else None,
-        )
+    limit: int | None = None
+    offset: int | None = None
+    is_counted: bool = False
+    query: str = ""
+    """The query string without what says where in the list to go on."""
 
     def count(self) -> int:
         """Return how many products match, wherever the page begins."""
@@ -111,7 +106,7 @@ class Listing:
         nulls = tuple(value is None for value in self.after) if self.after else None
         place = {f"after_{i}": value for i, value in enumerate(self.after or ())}
         statement = _rows(self.filter, self.sort, nulls, bool(offset))
-        values = self.values | place | {"limit": limit, "offset": offset}
+        values = {**self.values, **place, "limit": limit, "offset": offset}
         return [row[0] for row in read(statement, values)]
 
     def batches(self) -> Iterator[list[str]]:
@@ -121,7 +116,7 @@ class Listing:
             yield rows
             if len(rows) < size:
                 return
-            listing = Listing(self.filter, self.values, self.sort, _place(rows[-1], self.sort))
+            listing = replace(self, after=_place(rows[-1], self.sort))
             size = BATCH
 
     def stream(self) -> Iterator[str]:
@@ -129,8 +124,9 @@ class Listing:
         batches = self.batches()
         return _array(next(batches, []), batches)
 
-    def page(self, request: Request, limit: int, offset: int | None) -> tuple[str, str]:
-        """Return a page as a JSON array, and its ``Link`` header (RFC 8288)."""
+    def page(self, limit: int, address: str) -> tuple[str, str]:
+        """Return a page as a JSON array, and its ``Link`` header (RFC 8288) to ``address``."""
+        offset = self.offset
         rows = self.rows(limit + 1, offset or 0)
         links = {}
         if len(rows) > limit:
@@ -140,11 +136,28 @@ class Listing:
         links["first"] = "" if offset is None else "&offset=0"
         if offset:
             links["prev"] = f"&offset={max(offset - limit, 0)}"
-        kept = _without_place(request)
         header = ", ".join(
-            f'<{address(request)}?{kept}{to}>; rel="{rel}"' for rel, to in links.items()
+            f'<{address}?{self.query}{to}>; rel="{rel}"' for rel, to in links.items()
         )
         return "[" + ",".join(rows) + "]", header
+
+
+@lru_cache(maxsize=256)
+def requested(query_string: bytes) -> Listing:
+    """Return the listing that a query string asks for; raises ``InvalidRequest``."""
+    query = query_parameters(query_string)
+    conditions = _conditions(query)
+    sort = sort_keys(query.get("sort", []))
+    return Listing(
+        Filter(tuple((name, len(values)) for name, values in conditions.items())),
+        {f"{name}_{i}": v for name, values in conditions.items() for i, v in enumerate(values)},
+        sort,
+        decode_cursor(query["cursor"], sort) if "cursor" in query else None,
+        query.get("limit"),
+        query.get("offset"),
+        query.get("count", False),
+        _without_place(query_string),
+    )
 
 
 def address(request: Request) -> str:
@@ -156,7 +169,7 @@ def address(request: Request) -> str:
 def encode_cursor(place: Place, sort: tuple[Key, ...]) -> str:
     """Write a place so that it is seen when it is damaged or used with another sort."""
     values = [str(value) if isinstance(value, Decimal) else value for value in place]
-    text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    text = ENCODER.encode(values).encode()
     checksum = crc32(repr(sort).encode() + text).to_bytes(4)
     return urlsafe_b64encode(checksum + text).rstrip(b"=").decode()
 
@@ -213,7 +226,7 @@ def sort_keys(keys: list[str]) -> tuple[Key, ...]:
 
 
 def _place(row: str, sort: tuple[Key, ...]) -> Place:
-    product = json.loads(row, parse_float=Decimal)
+    product = DECODER.decode(row)
     return tuple(product[name] for name, _ in sort)
 
 
@@ -224,9 +237,9 @@ def _array(first: list[str], remaining: Iterator[list[str]]) -> Iterator[str]:
     yield "]"
 
 
-def _without_place(request: Request) -> str:
-    """Return this request's query string without what says where in the list it is."""
-    parts = request.query_string.decode(errors="surrogateescape").split("&")
+def _without_place(query_string: bytes) -> str:
+    """Return a query string without what says where in the list to go on."""
+    parts = query_string.decode(errors="surrogateescape").split("&")
     kept = [part for part in parts if unquote(part.partition("=")[0]) not in NEEDS_LIMIT]
     return quote("&".join(kept), safe="%&=+,", errors="surrogateescape")
 

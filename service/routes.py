@@ -13,9 +13,9 @@ from service.common import status
 from service.common.database import Rows, Statement, in_transaction, read, run, write
 from service.common.json_body import JSON
 from service.common.preconditions import check, entity_tag, is_conditional, is_modified
-from service.listing import Listing, address
+from service.listing import address, requested
 from service.models import MAX_ID, product_json, products
-from service.schemas import changed_members, new_product, query_parameters, whole_product
+from service.schemas import changed_members, new_product, whole_product
 
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
@@ -60,12 +60,11 @@ def list_products() -> Response:
 
     Without `limit` the list is streamed; with it, `Link` leads from page to page.
     """
-    query = query_parameters(request)
-    listing = Listing.of(query)
-    headers = {"X-Total-Count": str(listing.count())} if query.get("count") else {}
-    if "limit" not in query:
+    listing = requested(request.query_string)
+    headers = {"X-Total-Count": str(listing.count())} if listing.is_counted else {}
+    if listing.limit is None:
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
-    page, headers["Link"] = listing.page(request, query["limit"], query.get("offset"))
+    page, headers["Link"] = listing.page(listing.limit, address(request))
     return JSONResponse(page, headers=headers, content_type=JSON)
 
 

@@ -296,10 +296,10 @@ def changed_members(request: Request, product_id: int) -> dict[str, Any]:
     return {name: DEFAULTS[name] if value is None else value for name, value in changes.items()}
 
 
-def query_parameters(request: Request) -> ListQuery:
+def query_parameters(query_string: bytes) -> ListQuery:
     """Return the parameters of a list; raises ``InvalidRequest`` with all their faults."""
     # What is not UTF-8 becomes a surrogate, and is refused as such.
-    text = request.query_string.decode(errors="surrogateescape")
+    text = query_string.decode(errors="surrogateescape")
     pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
     values: dict[str, Any] = {}
     faults: list[Fault] = []
