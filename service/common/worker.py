@@ -115,7 +115,13 @@ class ClientSocket(socket.socket):
     crew: Crew
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        """Send all of it; raises ``BrokenPipeError`` if the client has stopped reading."""
+        """Send all of it; raises ``BrokenPipeError`` if the client has stopped reading.
+
+        Where nobody is to wait, raises ``BlockingIOError`` if it does not fit.
+        """
+        if self.gettimeout() == 0:
+            super().sendall(data, flags)
+            return
         try:
             sent = self.send(data, flags | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -283,8 +289,9 @@ class BufferingWorker(Worker):
         for conn in list(self._waiting.values()):
             if not self.alive:  # let nobody who is slow hold up the end
                 conn.deadline = min(conn.deadline, now + LINGER_SECONDS)
-            if conn.deadline <= now and self._take(conn.sock.fileno()):
-                self._proceed(conn, self._give_up)
+            if conn.deadline <= now and (taken := self._take(conn.sock.fileno())):
+                # It may be another one by now, of the same number.
+                self._proceed(taken, self._give_up if taken is conn else taken.step)
 
     def _listen(self) -> None:
         """Wait for new clients, if there is room for any."""
@@ -367,7 +374,7 @@ class BufferingWorker(Worker):
         if intake.expects_continue:
             intake.expects_continue = False
             with suppress(OSError):
-                conn.sock.send(CONTINUE)
+                conn.sock.send(CONTINUE, socket.MSG_DONTWAIT)
         self._await(conn, self._collect)
         return None
 
