@@ -132,7 +132,6 @@ class _Command(NamedTuple):
         in_order = places if self.names is None else [places[name] for name in self.names]
         cursor.execute(self.sql, in_order, **self.options)
         rows: Rows = cursor.fetchall() if self.returns_rows else ()
-        cursor.close()
         return rows
 
 
@@ -179,7 +178,9 @@ def write(statement: Statement, parameters: Mapping[str, Any] | None = None) -> 
     pooled = None
     try:
         pooled = engine.raw_connection()
-        return command.run(pooled.cursor(), values)
+        info = pooled.info  # of this very connection, and gone with it
+        cursor = info.get("cursor") or info.setdefault("cursor", pooled.cursor())
+        return command.run(cursor, values)
     except engine.dialect.loaded_dbapi.Error as error:
         raise _wrapped(error, command, engine.dialect, pooled) from error
     finally:
