@@ -207,6 +207,8 @@ def stopped(worker: int) -> Iterator[None]:
     """Keep a worker from doing anything."""
     os.kill(worker, signal.SIGSTOP)
     try:
+        threads = list(Path(f"/proc/{worker}/task").iterdir())
+        wait_for(lambda: all("State:\tT" in (t / "status").read_text() for t in threads))
         yield
     finally:
         os.kill(worker, signal.SIGCONT)
