@@ -22,6 +22,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client import values
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import create_app
@@ -202,6 +203,13 @@ def metrics_directory(server: Server) -> Path:
     )
 
 
+def nothing_is_in_progress(directory: Path) -> bool:
+    """Look into the files themselves: a scrape would be in progress, too."""
+    files = [str(file) for file in directory.glob("gauge_*.db")]
+    merged = {metric.name: metric for metric in MultiProcessCollector.merge(files)}
+    return merged["http_requests_in_progress"].samples[0].value == 0
+
+
 @contextmanager
 def stopped(worker: int) -> Iterator[None]:
     """Keep a worker from doing anything."""
@@ -228,6 +236,7 @@ def test_the_figures_are_those_of_both_workers_even_of_one_that_was_killed(
             expected += REQUESTS
             # It counts when it has sent all of an answer: the client may be quicker.
             wait_for(lambda: scraped_from(served).get(reads) == expected)  # noqa: B023
+    wait_for(lambda: nothing_is_in_progress(metrics_directory(served)))
     with stopped(second), stalled_list(served, "stalled"):
         # The list and the scrape itself; the scrape before may not be over at once.
         wait_for(lambda: scraped_from(served)[in_progress] == 2)
