@@ -207,7 +207,7 @@ def nothing_is_in_progress(directory: Path) -> bool:
     """Look into the files themselves: a scrape would be in progress, too."""
     files = [str(file) for file in directory.glob("gauge_*.db")]
     merged = {metric.name: metric for metric in MultiProcessCollector.merge(files)}
-    return merged["http_requests_in_progress"].samples[0].value == 0
+    return bool(merged["http_requests_in_progress"].samples[0].value == 0)
 
 
 @contextmanager
