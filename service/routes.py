@@ -29,7 +29,7 @@ _delete = delete(products).where(products.c.id == bindparam("product_id"))
 
 
 class JSONResponse(Response):
-    """A product or a page of them, whose headers need no second look: that spares a tenth."""
+    """A product or a page of them; its headers are right, and need no costly second look."""
 
     def get_wsgi_headers(self, environ: object) -> Headers:
         """Return the headers as they are."""

@@ -63,8 +63,10 @@ class Running:
 
 
 @pytest.fixture
-def running(sqlite_app: Flask) -> Iterator[Running]:
+def running(sqlite_app: Flask, request: pytest.FixtureRequest) -> Iterator[Running]:
     settings = Config()
+    for name, value in getattr(request, "param", {}).items():
+        settings.set(name, value)
     settings.set("threads", 1)
     settings.set("graceful_timeout", SECONDS)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -139,6 +141,27 @@ def test_a_connection_serves_one_request_after_another(running: Running) -> None
     assert len(running.worker.connections) == 1
     connection.close()
     running.wait_for_clients(0)
+
+
+@pytest.mark.parametrize(
+    ("running", "scheme"),
+    [
+        ({"forwarded_allow_ips": "127.0.0.1"}, "https"),
+        ({"forwarded_allow_ips": "10.0.0.0/8,127.0.0.0/24"}, "https"),
+        ({"forwarded_allow_ips": "*"}, "https"),
+        ({"forwarded_allow_ips": "10.0.0.1,::1"}, "http"),
+        ({"forwarded_allow_ips": ""}, "http"),
+    ],
+    indirect=["running"],
+)
+def test_only_a_trusted_proxy_is_believed_about_the_scheme(running: Running, scheme: str) -> None:
+    with running.connect() as client:
+        client.sendall(
+            b"GET /products?limit=1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n"
+        )
+        link = answer(client).headers["Link"]
+
+    assert link.startswith(f"<{scheme}://a/products?")
 
 
 def test_a_client_that_expects_to_be_told_is_told_once(running: Running) -> None:
@@ -235,6 +258,18 @@ def test_a_request_that_comes_at_the_end_is_answered(running: Running) -> None:
 
         response = answer(client)
         assert (response.status, response.headers["Connection"]) == (200, "close")
+
+
+@pytest.mark.parametrize("running", [{"max_requests": 2}], indirect=True)
+def test_a_worker_ends_after_the_requests_that_it_may_answer(running: Running) -> None:
+    with running.connect() as client:
+        for kept in ("keep-alive", "close"):
+            client.sendall(GET)
+            response = answer(client)
+            response.read()
+            assert (response.status, response.headers["Connection"]) == (200, kept)
+    running.thread.join(SECONDS)
+    assert not running.thread.is_alive()
 
 
 @pytest.fixture

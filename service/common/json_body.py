@@ -54,7 +54,7 @@ def read_object(request: Request, *types: str) -> tuple[dict[str, Any], list[Fau
 
 
 def _whole_body(request: Request) -> bytes:
-    """Return the body; raises ``RequestEntityTooLarge``. werkzeug's streams take thrice as long."""
+    """Return the body, read past werkzeug's streams; raises ``RequestEntityTooLarge``."""
     limit, declared = request.max_content_length or 0, request.content_length or 0
     if declared > limit:
         raise RequestEntityTooLarge

@@ -230,9 +230,14 @@ class Connection:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
 
-    def receive(self) -> bytes:
-        """Return what has come, empty at the end; raises ``BlockingIOError`` for nothing yet."""
-        return self.sock.recv(PIECE, socket.MSG_DONTWAIT)
+    def receive(self) -> bytes | None:
+        """Return what has come, empty at the end; None if that is nothing yet."""
+        try:
+            return self.sock.recv(PIECE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
 
 # What is done with a connection; it returns what is to be done next, None if that has to wait.
@@ -355,14 +360,8 @@ class BufferingWorker(Worker):
     def _collect(self, conn: Connection) -> Step | None:
         """Take what has come of a request."""
         intake = conn.intake
-        piece = None
-        try:
-            piece = conn.receive()
-            intake.received += piece
-        except BlockingIOError:
-            pass
-        except OSError:
-            return self._drop
+        piece = conn.receive()
+        intake.received += piece or b""
         try:
             if intake.is_whole():
                 return self._serve
@@ -437,11 +436,11 @@ class BufferingWorker(Worker):
                 body.close()
         except OSError:
             raise
-        except Exception as error:
-            if answer.headers_sent:
-                self.log.exception("Error handling request")
-                raise StopIteration from error  # nothing more can be said
-            raise
+        except Exception:
+            if not answer.headers_sent:
+                raise
+            self.log.exception("Error handling request")
+            return False  # nothing more can be said
         return not answer.should_close()
 
     def _refuse(self, refusal: RefusedError, conn: Connection) -> Step:
@@ -459,13 +458,7 @@ class BufferingWorker(Worker):
         return None
 
     def _discard(self, conn: Connection) -> Step | None:
-        try:
-            ended = not conn.receive()
-        except BlockingIOError:
-            ended = False
-        except OSError:
-            ended = True
-        if ended:
+        if conn.receive() == b"":
             return self._drop
         self._await(conn, self._discard)
         return None
