@@ -3,7 +3,8 @@
 import io
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from tests.factories import product_body
 from tests.manifests import Manifest, rendered
 
 DATABASES = ("sqlite", "postgresql")
+SECONDS = 20
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
 
 settings.register_profile(
@@ -196,3 +198,10 @@ def logged(app: Flask) -> Iterator[io.StringIO]:
 def manifests() -> list[Manifest]:
     """Give all objects of k8s/."""
     return rendered()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; fail if it does not come to that."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline

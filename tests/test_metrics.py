@@ -9,8 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPResponse
@@ -28,7 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import create_app
 from service.common.metrics import SharedMetrics
 from service.models import db
-from tests.conftest import app_with_tables, backend
+from tests.conftest import app_with_tables, backend, wait_for
 from tests.factories import product_body
 from tests.server import ROOT, Server, serving
 
@@ -62,13 +61,6 @@ def scraped_from(server: Server) -> Figures:
     with closing(server.connect()) as connection:
         connection.request("GET", "/metrics")
         return figures(connection.getresponse().read().decode())
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; fail if it does not come to that."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import http.client
 import io
 import json
 import os
+import re
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +24,7 @@ from service.common import worker as module
 from service.common.database import insert_rows, transaction
 from service.common.worker import BufferingWorker, ClientSocket, Crew
 from service.models import products
+from tests.conftest import wait_for
 from tests.factories import product_body, product_row
 
 SECONDS = 20
@@ -57,9 +60,20 @@ class Running:
 
     def wait_for_clients(self, number: int) -> None:
         """Wait until so many connections are open."""
-        deadline = time.monotonic() + SECONDS
-        while len(self.worker.connections) != number:
-            assert time.monotonic() < deadline
+        wait_for(lambda: len(self.worker.connections) == number)
+
+
+def threads() -> list[Thread]:
+    """Return the threads that answer requests."""
+    return [thread for thread in threading.enumerate() if "_go_on" in thread.name]
+
+
+def in_progress(app: Flask) -> float:
+    """Return how many requests are being answered."""
+    exposition = app.extensions["metrics"].exposition().decode()
+    found = re.search(r"^http_requests_in_progress (\S+)$", exposition, re.MULTILINE)
+    assert found
+    return float(found[1])
 
 
 @pytest.fixture
@@ -318,6 +332,36 @@ def test_nobody_waits_for_a_client_that_is_slow_to_read(running: Running) -> Non
         assert_reads_are_answered(running)
         client.close()
     running.wait_for_clients(0)
+
+
+@pytest.mark.usefixtures("long_list")
+def test_who_has_waited_for_its_client_waits_for_its_turn(
+    running: Running, sqlite_app: Flask
+) -> None:
+    with begin_to_read(running) as slow, running.connect() as writer:
+        assert_reads_are_answered(running)
+        with sqlite_app.app_context(), transaction():
+            writer.sendall(post(json.dumps(product_body()).encode()))
+            wait_for(lambda: in_progress(sqlite_app) == 2)
+            slow.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                read_on(slow)
+        slow.settimeout(SECONDS)
+
+        assert answer(writer).status == 201
+        assert read_on(slow).endswith(b"]\r\n0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("long_list")
+def test_there_are_no_more_threads_than_before_when_slow_readers_have_read_all(
+    running: Running,
+) -> None:
+    for _ in range(2):
+        with begin_to_read(running) as slow:
+            assert_reads_are_answered(running)
+            read_on(slow)
+
+    wait_for(lambda: len(threads()) == 1)
 
 
 @pytest.mark.usefixtures("long_list")
