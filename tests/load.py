@@ -45,14 +45,27 @@ class Load:
         for client in self.clients:
             client.result()
 
-    def wait_for(self, *statuses: int, method: str, since: float = 0, seconds: float = 30) -> float:
-        """Wait for an answer to what was asked after ``since``; return when it came."""
+    def wait_for(
+        self,
+        *statuses: int,
+        method: str,
+        since: float = 0,
+        seconds: float = 30,
+        client: int | None = None,
+    ) -> float:
+        """Wait for an answer to what anybody, or one client, asked after ``since``.
+
+        Return when it came.
+        """
 
         def found() -> list[float]:
             return [
                 answer.ended
                 for answer in self.answers
-                if answer.started >= since and answer.method == method and answer.status in statuses
+                if answer.started >= since
+                and answer.method == method
+                and answer.status in statuses
+                and client in (None, answer.client)
             ]
 
         with self.changed:
