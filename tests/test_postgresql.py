@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from service import create_app
+from service.common import postgresql
 from service.common.database import RETRIES
 from tests.conftest import dispose, execute
 from tests.factories import product_body
@@ -264,3 +266,24 @@ def test_a_statement_that_takes_too_long_is_503(
     assert int(response.headers["Retry-After"]) > 0
     assert client.get("/products").get_json() == []
     dispose(app)
+
+
+def test_one_connection_at_a_time_tries_a_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, now = postgresql.Gate(), 100.0
+    monkeypatch.setattr(postgresql, "monotonic", lambda: now)
+    gate.enter()
+    gate.enter()
+
+    gate.shut()
+    with pytest.raises(psycopg.OperationalError):
+        gate.enter()
+    now += postgresql.PAUSE_SECONDS
+    gate.enter()
+    with pytest.raises(psycopg.OperationalError):
+        gate.enter()
+
+    now += postgresql.CONNECT_SECONDS  # whoever tried it is overdue
+    gate.enter()
+    gate.open()
+    gate.enter()
+    gate.enter()

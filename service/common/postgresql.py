@@ -1,5 +1,6 @@
 """PostgreSQL's connections: how long anything may take, and when to leave it in peace."""
 
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -43,6 +44,7 @@ class Gate:
     def __init__(self) -> None:
         """Begin open."""
         self._next_try: float | None = None
+        self._lock = Lock()
 
     @property
     def is_shut(self) -> bool:
@@ -51,19 +53,22 @@ class Gate:
 
     def shut(self) -> None:
         """Let nobody ask the server for a while."""
-        self._next_try = monotonic() + PAUSE_SECONDS
+        with self._lock:
+            self._next_try = monotonic() + PAUSE_SECONDS
 
     def open(self) -> None:
         """Let everybody ask the server, as it has answered."""
-        self._next_try = None
+        with self._lock:
+            self._next_try = None
 
     def enter(self) -> None:
         """Go and ask the server; raises ``OperationalError`` where another does or just did."""
-        if self._next_try is None:
-            return
-        if monotonic() < self._next_try:
-            raise psycopg.OperationalError(SILENT)
-        self._next_try = monotonic() + CONNECT_SECONDS
+        with self._lock:
+            if self._next_try is None:
+                return
+            if monotonic() < self._next_try:
+                raise psycopg.OperationalError(SILENT)
+            self._next_try = monotonic() + CONNECT_SECONDS
 
 
 class BoundedConnection(psycopg.Connection[Any]):
