@@ -235,6 +235,23 @@ def test_a_client_that_does_not_go_is_left(
         running.wait_for_clients(0)
 
 
+@pytest.mark.parametrize("running", [{"worker_connections": 3}], indirect=True)
+def test_a_client_too_many_waits_until_another_has_been_answered(running: Running) -> None:
+    clients = [running.connect() for _ in range(4)]
+    clients[3].sendall(GET)
+    running.wait_for_clients(3)
+    clients[0].sendall(GET)
+    first = answer(clients[0])
+    assert len(running.worker.connections) == 3
+    assert (first.status, first.headers["Connection"]) == (200, "close")
+
+    clients[0].close()
+    assert answer(clients[3]).status == 200
+    for client in clients:
+        client.close()
+    running.wait_for_clients(0)
+
+
 def test_no_more_large_bodies_are_collected_than_there_is_room_for(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
