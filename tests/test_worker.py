@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, cast
 
 import pytest
@@ -33,11 +33,27 @@ POST = b"POST /products HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\
 LARGE = 100_000
 
 
+class Listener(socket.socket):
+    """A listener that can hold up a thread which is about to accept a client."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.is_reached = Event()
+        self.goes_on = Event()
+        self.goes_on.set()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.is_reached.set()
+        assert self.goes_on.wait(SECONDS)
+        return super().accept()
+
+
 @dataclass
 class Running:
     """A worker that runs in a thread."""
 
     worker: BufferingWorker
+    listener: Listener
     port: int
     thread: Thread
 
@@ -83,13 +99,15 @@ def running(sqlite_app: Flask, request: pytest.FixtureRequest) -> Iterator[Runni
         settings.set(name, value)
     settings.set("threads", 1)
     settings.set("graceful_timeout", SECONDS)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = Listener()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
     worker = BufferingWorker(
         1, os.getppid(), [listener], cast(Any, None), 30, settings, Logger(settings)
     )
     worker.wsgi = cast(Any, sqlite_app)
     worker.PIPE[:] = os.pipe()
-    running = Running(worker, listener.getsockname()[1], Thread(target=worker.run))
+    running = Running(worker, listener, listener.getsockname()[1], Thread(target=worker.run))
     running.thread.start()
     yield running
     if running.thread.is_alive():
@@ -250,6 +268,40 @@ def test_a_client_too_many_waits_until_another_has_been_answered(running: Runnin
     for client in clients:
         client.close()
     running.wait_for_clients(0)
+
+
+def test_a_client_that_comes_in_the_last_instant_is_answered(running: Running) -> None:
+    running.listener.goes_on.clear()
+    with running.connect() as client:
+        client.sendall(GET)
+        assert running.listener.is_reached.wait(SECONDS)
+        running.end()
+        running.thread.join(1)
+        running.listener.goes_on.set()
+
+        response = answer(client)
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+        client.close()
+        running.thread.join(SECONDS)
+    assert not running.thread.is_alive()
+
+
+def test_a_client_that_comes_after_the_end_is_left_to_another_worker(running: Running) -> None:
+    with running.connect() as first, running.listener.dup() as listener_of_another:
+        first.sendall(GET[:-1])
+        running.wait_for_clients(1)
+        running.end()
+        with running.connect() as late:
+            first.sendall(GET[-1:])
+            assert answer(first).status == 200
+            first.close()
+            running.thread.join(SECONDS)
+            assert not running.thread.is_alive()
+
+            listener_of_another.settimeout(SECONDS)
+            accepted, address = listener_of_another.accept()
+            accepted.close()
+            assert address == late.getsockname()
 
 
 def test_no_more_large_bodies_are_collected_than_there_is_room_for(

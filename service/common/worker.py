@@ -263,6 +263,7 @@ class BufferingWorker(Worker):
         self._settings = frozen(self.cfg)
         self._most_waiting = self.cfg.worker_connections - self.cfg.threads
         self._longest_body = 0
+        self._door = Lock()
         self._crew = Crew(self.cfg.threads, self._react)
 
     def run(self) -> None:
@@ -276,7 +277,8 @@ class BufferingWorker(Worker):
         while self.alive and self.ppid == os.getppid():
             self._listen()
             self._tick(TICK_SECONDS)
-        self.alive = False
+        with self._door:
+            self.alive = False
         end = monotonic() + self.cfg.graceful_timeout
         while self.connections and monotonic() < end:
             self._tick(LAST_TICK_SECONDS)
@@ -326,7 +328,12 @@ class BufferingWorker(Worker):
             self._drop(conn)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Welcome a client."""
+        """Welcome a client, unless the worker ends: the next one in the queue is another's."""
+        with self._door:
+            if self.alive:
+                self._welcome(listener)
+
+    def _welcome(self, listener: socket.socket) -> None:
         try:
             accepted, address = listener.accept()
             client = ClientSocket(accepted.family, accepted.type, accepted.proto, accepted.detach())
