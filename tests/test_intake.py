@@ -1,8 +1,15 @@
 """When all of a request is there, however it comes in pieces."""
 
+from typing import Any, NoReturn, cast
+
 import pytest
+from gunicorn.config import Config
+from gunicorn.http.errors import ParseException
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.common.intake import EXCESS, LONGEST_HEAD, Intake, RefusedError
+from service.common.worker import Parser, frozen
 
 LONGEST = 1000
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -18,6 +25,7 @@ WHOLE = [
     GET,
     POST + b"Content-Length: 0\r\n\r\n",
     POST + b"Content-Length: 5\r\n\r\nabcde",
+    POST + b"Content-Length: %030d\r\n\r\nabcde" % 5,
     POST + b"content-length:5 \r\nA: b\r\n\r\n\r\n\r\n\r",
     POST + b"Content-Length: %d\r\n\r\n" % LONGEST + b"x" * LONGEST,
     chunked(),
@@ -25,6 +33,7 @@ WHOLE = [
     chunked(b"a", b"\r\n0\r\n\r\n", b"x" * 300, b"\r\n\r\n"),
     chunked(b"abc", end=b"0\r\nTrailer: x\r\nAnother: y\r\n\r\n"),
     chunked(b"abc", end=b"000;last=\r\n\r\n"),
+    POST + b"Transfer-Encoding: chunked\r\n\r\n%030x\r\nabc\r\n0\r\n\r\n" % 3,
     POST + b"TRANSFER-ENCODING: gzip, Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n",
     chunked(b"x" * (LONGEST + EXCESS - 1)),
 ]
@@ -57,7 +66,9 @@ def test_what_comes_after_a_request_is_kept(sent: bytes) -> None:
     "sent",
     [
         POST + b"Content-Length: %d\r\n\r\n" % (LONGEST + 1),
-        POST + b"Content-Length: 999999999999999999\r\n\r\n",
+        POST + b"Content-Length: 99999999999999999999\r\n\r\n",
+        POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 16 + b"\r\n" + b"x" * 70_000,
         chunked(b"x" * (LONGEST + EXCESS), end=b""),
         chunked(*[b"x" * 1000] * 67, end=b"")[:-2],
     ],
@@ -123,3 +134,81 @@ def test_http_1_0_expects_nothing() -> None:
     assert not intake.is_whole()
     assert not intake.expects_continue
     assert intake.received == old
+
+
+LINE_ENDS = st.sampled_from([b"\r\n"] * 20 + [b"\n", b"\r", b"\r\n ", b"\r\n\t"])
+NAMES = st.sampled_from(
+    [
+        *[b"Content-Length", b"content-length", b"Transfer-Encoding", b"TRANSFER-ENCODING"] * 2,
+        *[b"Expect", b"Content_Length", b"Content-Length ", b"Transfer-Encoding\t", b"X"],
+    ]
+)
+VALUES = st.sampled_from(
+    [
+        *[b"5", b" 5\t", b"0", b"05", b"0" * 20 + b"5", b"9" * 18, b"9" * 19, b"9" * 5000],
+        *[b"", b"+5", b"5,5", b"5 5", b"\xb2", b"chunked", b"Chunked ", b"xchunked"],
+        *[b"gzip, chunked", b"chunked, chunked", b"chunked;q=1", b"\x0bchunked", b"identity"],
+        b"100-continue",
+    ]
+)
+SIZES = st.sampled_from(
+    [
+        *[b"5", b"5 ", b"5\t", b"5\r", b"05", b"3", b"F", b"0" * 20 + b"5", b"f" * 15, b"f" * 16],
+        *[b"0", b"00", b"0" * 20, b"0;x", b"5;a=b", b"5 ;a", b'5;a="\n"'],
+        *[b"", b"g", b"+5", b"0x5"],
+    ]
+)
+CONTENT = st.sampled_from([b"abcde", b"abc", b"", b"\r\n\r\nx", b"x" * 15])
+ENDS = st.sampled_from(
+    [b"", b"0\r\n\r\n", b"0\r\nX: y\r\n\r\n", b"0\r\nContent-Length: 3\r\n\r\n", b"0\r\n\n\r\n"]
+)
+VERSIONS = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0", b"HTTP/1.2"])
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Return what is a request, or is none by very little, and perhaps what comes after it."""
+    parts = [draw(st.sampled_from([b"", b"\r\n", b"\n"])), b"POST / ", draw(VERSIONS)]
+    parts.append(draw(LINE_ENDS))
+    for _ in range(draw(st.integers(0, 3))):
+        parts += [draw(NAMES), b":", draw(VALUES), draw(LINE_ENDS)]
+    parts.append(draw(LINE_ENDS))
+    for _ in range(draw(st.integers(0, 3))):
+        parts += [draw(SIZES), draw(LINE_ENDS), draw(CONTENT), draw(LINE_ENDS)]
+    return b"".join([*parts, draw(ENDS), draw(st.sampled_from([b"", GET]))])
+
+
+class WaitsError(Exception):
+    """The parser wants to read what has not come."""
+
+
+class Silence:
+    """A client that sends no more."""
+
+    def recv(self, number: int) -> NoReturn:
+        raise WaitsError
+
+
+SETTINGS = frozen(Config())
+
+
+@given(requests())
+def test_what_is_whole_is_read_to_the_same_end_without_waiting(sent: bytes) -> None:
+    intake = Intake(LONGEST)
+    for byte in sent:
+        intake.received.append(byte)
+        if intake.is_whole():
+            break
+    else:
+        return
+    parser = Parser(SETTINGS, cast(Any, Silence()), ("127.0.0.1", 1))
+    parser.unreader.unread(bytes(intake.received))
+    try:
+        next(parser)
+        if intake.is_chunked or not intake.is_cut:
+            parser.check_body(LONGEST + 1)
+    except (ParseException, StopIteration):
+        return
+    if not intake.is_cut:
+        assert parser.finish()
+        assert parser.unreader.take_buffered() == b""

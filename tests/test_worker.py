@@ -22,7 +22,7 @@ from gunicorn.glogging import Logger
 
 from service.common import worker as module
 from service.common.database import insert_rows, transaction
-from service.common.worker import BufferingWorker, ClientSocket, Crew
+from service.common.worker import BufferingWorker, ClientSocket, Crew, Parser
 from service.models import products
 from tests.conftest import wait_for
 from tests.factories import product_body, product_row
@@ -163,6 +163,88 @@ def test_requests_sent_at_once_are_answered_in_their_order(running: Running) -> 
     assert names == ["No. 0", "No. 1", "No. 2"]
 
 
+def test_of_requests_sent_at_once_no_more_are_held_than_one_piece(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIECE", 1000)
+    held = []
+    parse = Parser.__next__
+
+    def look_and_parse(parser: Parser) -> Any:
+        held.append(len(parser.unreader.buf.getvalue()))
+        return parse(parser)
+
+    monkeypatch.setattr(Parser, "__next__", look_and_parse)
+    with running.connect() as client:
+        client.sendall(GET * 200)
+        client.shutdown(socket.SHUT_WR)
+        assert client.makefile("rb").read().count(b"HTTP/1.1 200 OK\r\n") == 200
+
+    assert len(held) == 200
+    assert max(held) < 1000 + len(GET)
+
+
+def test_who_sends_many_requests_at_once_lets_others_have_their_turn(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = running.worker.wsgi
+    paths = []
+    has_begun, goes_on = Event(), Event()
+
+    def slow_at_first(environ: Any, start_response: Any) -> Any:
+        paths.append(environ["PATH_INFO"])
+        has_begun.set()
+        assert goes_on.wait(SECONDS)
+        return app(environ, start_response)
+
+    slow_at_first.config = app.config  # type: ignore[attr-defined]
+    monkeypatch.setattr(running.worker, "wsgi", slow_at_first)
+    with running.connect() as greedy, running.connect() as other:
+        greedy.sendall(GET * 50)
+        greedy.shutdown(socket.SHUT_WR)
+        assert has_begun.wait(SECONDS)
+        other.sendall(GET.replace(b"/products", b"/health"))
+        goes_on.set()
+        assert answer(other).status == 200
+        assert greedy.makefile("rb").read().count(b"HTTP/1.1 200 OK\r\n") == 50
+
+    assert paths.index("/health") < 10
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        POST + b"Content-Length: %022d\r\n\r\n{" % 5,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n%022x\r\n{" % 5,
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 16 + b"\r\n{",
+        GET[:-2] + b"Content-Length: 9999999999999999999\r\n\r\n",
+        GET[:-2] + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[-60:]),
+)
+def test_no_way_to_write_a_length_holds_up_others(running: Running, sent: bytes) -> None:
+    with running.connect() as client:
+        client.sendall(sent)
+        running.wait_for_clients(1)
+        assert_others_are_answered(running)
+
+
+@pytest.mark.parametrize("head", [POST, GET[:-2]])
+@pytest.mark.parametrize(
+    "body", [b"zz\r\n", b"2\r\n{}xx0\r\n\r\n", b"2,\r\n{}\r\n", b"0\r\nContent-Length: 3\r\n\r\n"]
+)
+def test_a_malformed_body_is_refused_once(
+    running: Running, head: bytes, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running.connect() as client:
+        client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        response = answer(client)
+        assert (response.status, response.headers["Connection"]) == (400, "close")
+        response.read()
+        assert client.recv(1) == b""
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
 def test_a_connection_serves_one_request_after_another(running: Running) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=SECONDS)
     for _ in range(3):
@@ -213,7 +295,7 @@ def test_a_body_that_is_too_large_is_not_awaited(running: Running, expect: bytes
     with running.connect() as client:
         client.sendall(POST + expect + b"Content-Length: 2000000\r\n\r\n{")
         response = answer(client)
-        assert response.status == 413
+        assert (response.status, response.headers["Connection"]) == (413, "close")
         response.read()
         assert client.recv(1) == b""
         client.sendall(b" " * LARGE)  # which is no cause to reset the connection
@@ -233,6 +315,28 @@ def test_a_request_that_does_not_end_is_given_up(
         assert silent.recv(1) == b""
         slow.close()
         running.wait_for_clients(0)
+
+
+def test_a_request_that_has_just_come_is_not_given_up(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = ClientSocket.fileno
+    renewed = Event()
+
+    def renew_and_number(sock: ClientSocket) -> int:
+        for conn in running.worker.connections:
+            if vars(conn).get("deadline") == 0:
+                conn.deadline = time.monotonic() + SECONDS  # as another thread may have just done
+                renewed.set()
+        return number(sock)
+
+    monkeypatch.setattr(ClientSocket, "fileno", renew_and_number)
+    with running.connect() as client:
+        running.wait_for_clients(1)
+        next(iter(running.worker.connections)).deadline = 0
+        assert renewed.wait(SECONDS)
+        client.sendall(GET)
+        assert answer(client).status == 200
 
 
 def test_a_client_that_goes_away_is_forgotten(running: Running) -> None:
@@ -304,11 +408,12 @@ def test_a_client_that_comes_after_the_end_is_left_to_another_worker(running: Ru
             assert address == late.getsockname()
 
 
-def test_no_more_large_bodies_are_collected_than_there_is_room_for(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [module.SMALL, LARGE])
+def test_no_more_bodies_are_collected_than_there_is_room_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(module, "MOST_HELD", 2 * LARGE)
-    sent = post(b" " * (LARGE + 1))[:-1]
+    monkeypatch.setattr(module, "MOST_HELD", 2 * size)
+    sent = post(b" " * (size + 1))[:-1]
     clients = [running.connect() for _ in range(3)]
     for client in clients:
         client.sendall(sent)

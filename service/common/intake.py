@@ -10,13 +10,15 @@ from http import HTTPStatus
 LONGEST_HEAD = 65_536
 # So much more than the limit of a body shows its reader that the limit is passed.
 EXCESS = 65_536
+# So many digits are far beyond the limit of a body, and quickly read.
+MOST_DIGITS = 18
 
 END_OF_HEAD = b"\r\n\r\n"
 # Most requests have none of these, which takes one look instead of three.
 FRAMING = re.compile(rb"\r\n(?:content-length|transfer-encoding|expect):", re.IGNORECASE)
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d+)[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
-CHUNK_SIZE = re.compile(rb"[0-9a-f]{1,15}(?=[; \t\r])", re.IGNORECASE)
+CHUNK_SIZE = re.compile(rb"[0-9a-f]+(?=[; \t\r])", re.IGNORECASE)
 EXPECTATION = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
@@ -38,6 +40,7 @@ class Intake:
         self.received = bytearray(received)
         self.is_cut = False
         """Whether the body is too large, so that its end was not waited for."""
+        self.is_chunked = False
         self.expects_continue = False
         """Whether the client waits to be told to send the body."""
         self._longest_body = longest_body
@@ -74,9 +77,10 @@ class Intake:
         expectation = EXPECTATION.search(self.received, 0, head)
         length = LENGTH.search(self.received, 0, head)
         if CHUNKED.search(self.received, 0, head):
+            self.is_chunked = True
             self._chunk = head
         else:
-            size = int(length[1]) if length else 0
+            size = int(length[1][:MOST_DIGITS]) if length else 0
             self.is_cut = size > self._longest_body
             self._whole_at = head if self.is_cut else head + size
         if expectation and b" HTTP/1.1\r\n" in self.received[:head]:

@@ -27,7 +27,7 @@ from gunicorn.http import message, wsgi
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.base import Worker
 
-from service.common.intake import LONGEST_HEAD, Intake, RefusedError
+from service.common.intake import Intake, RefusedError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,8 +39,9 @@ LINGER_SECONDS = 2
 STALL_SECONDS = 30
 # How many clients may be slow to read what is more than fits into the buffers of the network.
 MOST_ASIDE = 64
-# How much of requests that have come in part is kept, in bytes.
+# How much of requests that have come in part is kept, in bytes, save what is small.
 MOST_HELD = 64 * 1024 * 1024
+SMALL = 8 * 1024
 PIECE = 65_536
 # How often the main thread looks whether time is over; more often when the worker ends.
 TICK_SECONDS = 1.0
@@ -49,6 +50,8 @@ LAST_TICK_SECONDS = 0.1
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Of the threads that wait, the kernel wakes one; nothing more is told until it is asked for.
 ONCE = select.EPOLLIN | select.EPOLLONESHOT
+# Nearly always, a client's socket can be written to at once.
+SOON = ONCE | select.EPOLLOUT
 HUNG_UP = (EPIPE, ECONNRESET, ENOTCONN)
 
 
@@ -156,6 +159,11 @@ class Parser(http.RequestParser):
 
     mesg_class = Request
 
+    def check_body(self, longest: int) -> None:
+        """See that the chunks are well-formed, before anything is done; raises if they are not."""
+        body = cast("Any", self.mesg).body
+        body.buf.write(body.read(longest))
+
     def finish(self) -> bool:
         """Be ready for the next request; say whether there can be one."""
         is_whole: bool = cast("Any", self).finish_body()  # the stubs know no result
@@ -219,13 +227,15 @@ class Connection:
     deadline: float
     """When there is no more waiting for it."""
 
-    def __init__(self, settings: Any, sock: ClientSocket, client: Any, server: Any) -> None:
+    def __init__(
+        self, settings: Any, intake: Intake, sock: ClientSocket, client: Any, server: Any
+    ) -> None:
         """Never wait in a thread for a client that stands still."""
+        self.intake = intake
         self.sock = sock
         self.client = client
         self.server = server
         self.parser = Parser(settings, sock, client)
-        self.intake = Intake(0)
         stall = struct.pack("ll", STALL_SECONDS, 0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
@@ -297,8 +307,10 @@ class BufferingWorker(Worker):
             if not self.alive:  # let nobody who is slow hold up the end
                 conn.deadline = min(conn.deadline, now + LINGER_SECONDS)
             if conn.deadline <= now and (taken := self._take(conn.sock.fileno())):
-                # It may be another one by now, of the same number.
-                self._proceed(taken, self._give_up if taken is conn else taken.step)
+                if taken.deadline <= now:
+                    self._proceed(taken, self._give_up)
+                else:  # it has been answered in between, or is another of the same number
+                    self._await(taken, taken.step, events=SOON)
 
     def _listen(self) -> None:
         """Wait for new clients, if there is room for any."""
@@ -338,7 +350,8 @@ class BufferingWorker(Worker):
             accepted, address = listener.accept()
             client = ClientSocket(accepted.family, accepted.type, accepted.proto, accepted.detach())
             client.crew = self._crew
-            conn = Connection(self._settings, client, address, listener.getsockname())
+            intake, server = Intake(self._longest_body), listener.getsockname()
+            conn = Connection(self._settings, intake, client, address, server)
         except (BlockingIOError, ConnectionAbortedError):
             self._listen()
         except OSError:  # no more files, perhaps; the main thread will listen again
@@ -349,27 +362,29 @@ class BufferingWorker(Worker):
             self._poller.register(client, 0)
             self._await(conn, self._begin, REQUEST_SECONDS)
 
-    def _await(self, conn: Connection, step: Step, seconds: float | None = None) -> None:
-        """Have a step taken when there is something to read."""
+    def _await(
+        self, conn: Connection, step: Step, seconds: float | None = None, *, events: int = ONCE
+    ) -> None:
+        """Have a step taken when there is something to read, or at another event."""
         conn.step = step
         if seconds is not None:
             conn.deadline = monotonic() + seconds
         descriptor = conn.sock.fileno()
         self._waiting[descriptor] = conn
-        self._poller.modify(descriptor, ONCE)
+        self._poller.modify(descriptor, events)
 
-    def _begin(self, conn: Connection, received: bytes = b"") -> Step | None:
+    def _begin(self, conn: Connection) -> Step | None:
         """Collect the next request; most often all of it is there at once."""
-        conn.intake = Intake(self._longest_body, received)
         conn.deadline = monotonic() + REQUEST_SECONDS
         return self._collect(conn)
 
     def _collect(self, conn: Connection) -> Step | None:
         """Take what has come of a request."""
         intake = conn.intake
-        piece = conn.receive()
-        intake.received += piece or b""
         try:
+            # It may have come with the one before; then nothing more is taken in.
+            piece = None if intake.is_whole() else conn.receive()
+            intake.received += piece or b""
             if intake.is_whole():
                 return self._serve
             self._check_room(intake)
@@ -386,7 +401,7 @@ class BufferingWorker(Worker):
 
     def _check_room(self, intake: Intake) -> None:
         """Refuse a large body while there are too many others."""
-        if len(intake.received) > LONGEST_HEAD:
+        if len(intake.received) > SMALL:
             held = sum(len(conn.intake.received) for conn in list(self._waiting.values()))
             if held > MOST_HELD:
                 raise RefusedError(
@@ -402,9 +417,11 @@ class BufferingWorker(Worker):
             stays = self._answer(conn)
         if not stays:
             return self._linger
-        if received := unreader.take_buffered():
-            return partial(self._begin, received=received)
-        self._await(conn, self._begin, self.cfg.keepalive)
+        conn.intake = Intake(self._longest_body, unreader.take_buffered())
+        if conn.intake.received:  # let others have their turn
+            self._await(conn, self._collect, REQUEST_SECONDS, events=SOON)
+        else:
+            self._await(conn, self._begin, self.cfg.keepalive)
         return None
 
     def _answer(self, conn: Connection) -> bool:
@@ -412,6 +429,8 @@ class BufferingWorker(Worker):
         request = None
         try:
             request = next(conn.parser)
+            if conn.intake.is_chunked:
+                conn.parser.check_body(self._longest_body + 1)
             return self._run_app(request, conn) and not conn.intake.is_cut and conn.parser.finish()
         except (NoMoreData, StopIteration):
             pass
@@ -431,7 +450,7 @@ class BufferingWorker(Worker):
         self.nr += 1
         if self.nr >= self.max_requests:
             self.alive = False
-        if not self.alive or len(self._waiting) >= self._most_waiting:
+        if conn.intake.is_cut or not self.alive or len(self._waiting) >= self._most_waiting:
             answer.force_close()
         try:
             body = self.wsgi(environ, answer.start_response)
