@@ -116,6 +116,8 @@ class ClientSocket(socket.socket):
     """A client's socket: a thread that has to wait for it steps aside."""
 
     crew: Crew
+    asked = b""
+    """The request that is being answered, or its beginning."""
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         """Send all of it; raises ``BrokenPipeError`` if the client has stopped reading.
@@ -162,7 +164,8 @@ class Parser(http.RequestParser):
     def check_body(self, longest: int) -> None:
         """See that the chunks are well-formed, before anything is done; raises if they are not."""
         body = cast("Any", self.mesg).body
-        body.buf.write(body.read(longest))
+        read = body.read(longest)
+        body.buf.write(read)
 
     def finish(self) -> bool:
         """Be ready for the next request; say whether there can be one."""
@@ -411,10 +414,12 @@ class BufferingWorker(Worker):
     def _serve(self, conn: Connection) -> Step | None:
         """Answer a request that is there, and go on with the next one of its connection."""
         unreader = conn.parser.unreader
-        unreader.unread(bytes(conn.intake.received))
+        conn.sock.asked = bytes(conn.intake.received)
+        unreader.unread(conn.sock.asked)
         conn.intake.received.clear()
         with self._crew.places:
             stays = self._answer(conn)
+        conn.sock.asked = b""
         if not stays:
             return self._linger
         conn.intake = Intake(self._longest_body, unreader.take_buffered())
@@ -470,6 +475,7 @@ class BufferingWorker(Worker):
         return not answer.should_close()
 
     def _refuse(self, refusal: RefusedError, conn: Connection) -> Step:
+        conn.sock.asked = bytes(conn.intake.received)
         with suppress(OSError):
             util.write_error(conn.sock, refusal.status, refusal.status.phrase, refusal.detail)
         return self._linger
