@@ -73,7 +73,7 @@ Origin = Annotated[
     StringConstraints(to_lower=True, pattern=r"(?i)^https?://([a-z0-9.-]+|\[[a-f0-9:.]+])(:\d+)?$"),
 ]
 Host = Annotated[
-    str, StringConstraints(to_lower=True, pattern=r"(?i)^\.?[a-z0-9-]+(\.[a-z0-9-]+)*$")
+    str, StringConstraints(to_lower=True, pattern=r"(?i)^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")
 ]
 
 

@@ -3,22 +3,33 @@
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from service import create_app
 from tests.factories import product_body
+
+MALFORMED = ["", "a b", "shop.example.com:x", "<b>", "a/b", "a,b", "[::1", "a:123456", "é"]
 
 
 @pytest.fixture
 def client(sqlite_app: Flask) -> FlaskClient:
     """Give a client of a service that goes by two names and all below a third."""
-    hosts = "products, Shop.example.com,.example.org"
+    hosts = "products, web_1, Shop.example.com,.example.org"
     uri = sqlite_app.config["DATABASE_URI"]
     return create_app({"DATABASE_URI": uri, "TRUSTED_HOSTS": hosts}).test_client()
 
 
 @pytest.mark.parametrize(
     "host",
-    ["products", "products:8080", "shop.example.com", "SHOP.EXAMPLE.COM:80", "a.b.example.org"],
+    [
+        "products",
+        "products:8080",
+        "web_1:8000",
+        "example.org",
+        "shop.example.com",
+        "SHOP.EXAMPLE.COM:80",
+        "a.b.example.org",
+    ],
 )
 def test_it_answers_for_its_names(client: FlaskClient, host: str) -> None:
     response = client.post("/products", json=product_body(), headers={"Host": host})
@@ -30,7 +41,6 @@ def test_it_answers_for_its_names(client: FlaskClient, host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "",
         "localhost",
         "10.0.0.7:8000",
         "[::1]:8000",
@@ -38,8 +48,6 @@ def test_it_answers_for_its_names(client: FlaskClient, host: str) -> None:
         "a.shop.example.com",
         "shop.example.com.evil.example",
         "evilexample.org",
-        "shop.example.com:x",
-        "a b",
     ],
 )
 @pytest.mark.parametrize("path", ["/products", "/products/1", "/openapi.json", "/", "/nothing"])
@@ -48,6 +56,50 @@ def test_it_answers_for_no_other(client: FlaskClient, host: str, path: str) -> N
 
     assert (response.status_code, response.mimetype) == (400, "application/problem+json")
     assert response.get_json()["detail"] == "The service does not go by the name in Host"
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+def test_it_answers_for_no_nameless_one(client: FlaskClient, host: str) -> None:
+    response = client.get("/products", environ_overrides={"HTTP_HOST": host})
+
+    assert (response.status_code, response.mimetype) == (400, "application/problem+json")
+    assert response.get_json()["detail"] == "Host is missing or malformed"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "link"),
+    [
+        ("http", "my_service:8000", "http://my_service:8000/products"),
+        ("http", "my_service:80", "http://my_service/products"),
+        ("https", "[::1]:443", "https://[::1]/products"),
+        ("https", "Shop.example.com:80", "https://Shop.example.com:80/products"),
+    ],
+)
+def test_addresses_have_the_host_that_was_asked_for(
+    sqlite_app: Flask, scheme: str, host: str, link: str
+) -> None:
+    response = sqlite_app.test_client().get(
+        "/products?limit=1", headers={"Host": host}, environ_overrides={"wsgi.url_scheme": scheme}
+    )
+
+    assert response.headers["Link"].startswith(f"<{link}?limit=1")
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "link"),
+    [("HTTP/1.0", 200, "<http://localhost/products?limit=1"), ("HTTP/1.1", 400, "")],
+)
+def test_only_an_old_client_need_not_name_a_host(
+    sqlite_app: Flask, version: str, code: int, link: str
+) -> None:
+    environ = EnvironBuilder("/products?limit=1").get_environ()
+    del environ["HTTP_HOST"]
+    _, status, headers = run_wsgi_app(
+        sqlite_app, {**environ, "SERVER_PROTOCOL": version}, buffered=True
+    )
+
+    assert status.startswith(str(code))
+    assert headers.get("Link", "").startswith(link)
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7:8000", "localhost", "shop.example.com"])

@@ -1,20 +1,55 @@
 """By which names the service may be asked for."""
 
-from flask import Flask, request
-from werkzeug.exceptions import SecurityError
-from werkzeug.sansio.utils import host_is_trusted
+import re
+from functools import lru_cache
+
+from flask import Flask, Request, request
+from werkzeug.exceptions import BadRequest, SecurityError
+
+# A name or an address (RFC 3986, section 3.2.2), perhaps with a port. Names in a network of
+# containers have underscores.
+HOST = re.compile(r"([a-z0-9._~-]+|\[[a-f0-9:.]+])(?::[0-9]{1,5})?", re.IGNORECASE)
+USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 def init_app(app: Flask, *, exempt: str) -> None:
-    """Refuse requests for hosts not in TRUSTED_HOSTS, save those to the blueprint ``exempt``.
+    """Refuse requests for no host, and for hosts not in TRUSTED_HOSTS where that is set.
 
-    Flask's own check knows no exemption, and probes come by IP address: it is switched off.
+    Probes come by IP address: the blueprint ``exempt`` answers for all. As Flask's own check
+    knows no exemption, it is switched off.
     """
-    hosts, app.config["TRUSTED_HOSTS"] = app.config["TRUSTED_HOSTS"], None
-    if not hosts:
-        return
+    trusted, app.config["TRUSTED_HOSTS"] = app.config["TRUSTED_HOSTS"], None
 
     @app.before_request
     def check_host() -> None:
-        if request.blueprint != exempt and not host_is_trusted(request.host.lower(), hosts):
+        request.host = _host(request)  # Flask leaves it empty where it has an underscore
+        if request.blueprint == exempt:
+            return
+        if not request.host:
+            raise BadRequest("Host is missing or malformed")
+        if trusted and not _is_among(request.host, trusted):
             raise SecurityError("The service does not go by the name in Host")
+
+
+def _host(request: Request) -> str:
+    """Return the host that was asked for; empty if there is none, or one that is malformed.
+
+    Only HTTP/1.0 may leave it out (RFC 9112, section 3.2): then it is the server's own.
+    """
+    given = request.environ.get("HTTP_HOST")
+    if given is None and request.environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+        return request.host
+    return _sound(given or "", request.scheme)
+
+
+@lru_cache(maxsize=1024)
+def _sound(given: str, scheme: str) -> str:
+    """Return a host without the port that is usual; empty if it is malformed."""
+    return given.removesuffix(USUAL_PORTS[scheme]) if HOST.fullmatch(given) else ""
+
+
+def _is_among(host: str, trusted: tuple[str, ...]) -> bool:
+    """Say whether ``trusted`` has the host; ``.example.com`` is it with all below it."""
+    match = HOST.fullmatch(host)
+    name = match[1].lower() if match else ""
+    return any(f".{name}".endswith(each) if each[0] == "." else name == each for each in trusted)
