@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import resource
 import signal
 from socket import socket
@@ -17,9 +18,12 @@ from gunicorn.workers.base import Worker
 
 from service.common.cpus import available_cpus
 from service.common.error_handlers import problem_response
-from service.common.log_handlers import new_request_id, take_over
+from service.common.log_handlers import sound_request_id, take_over
 from service.common.metrics import MEMORY, SharedMetrics
+from service.common.worker import ClientSocket
 from service.config import load_settings
+
+REQUEST_ID_FIELD = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 load_dotenv()
 _settings = load_settings(os.environ)
@@ -33,6 +37,8 @@ keepalive = 75
 graceful_timeout = 25
 forwarded_allow_ips = _settings.FORWARDED_ALLOW_IPS
 control_socket_disable = True
+# What a query and a cursor may have in them needs more than 4 KiB; a whole head has 64 KiB.
+limit_request_line = 0
 # A slow client costs a file, and no thread.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = 8192 if _most_files == resource.RLIM_INFINITY else min(_most_files, 8192)
@@ -102,8 +108,12 @@ def post_worker_init(worker: Worker) -> None:
     watch = cast("Flask", worker.wsgi).extensions.get("watch")
 
     def write_problem(sock: socket, status_int: int, reason: str, mesg: str) -> None:
-        request_id = new_request_id()
-        head, body = problem_response(status_int, reason, mesg, request_id)
+        asked = cast("ClientSocket", sock).asked.partition(b"\r\n\r\n")[0] + b"\r\n"
+        given = REQUEST_ID_FIELD.search(asked)
+        request_id = sound_request_id(given and given[1].decode("latin-1"))
+        head, body = problem_response(status_int, mesg, request_id)
+        if asked.lstrip().startswith(b"HEAD "):
+            body = b""
         if watch:  # the benchmark's floor has none
             watch.refused(status_int, request_id, len(body), _client(sock))
         util.write_nonblock(sock, head + body)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import signal
 import socket
 import time
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from flask import Flask
@@ -198,9 +199,10 @@ def test_a_client_that_stops_reading_costs_no_database_connection(
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 8200 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nX-Endless: " + b"x" * 70_000, 431),
-        (b"GET /" + b"x" * 4100 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET /" + b"x" * 65_600 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: zip\r\n\r\n", 501),
     ],
-    ids=["request line", "version", "header", "long header", "endless header", "long request line"],
+    ids=["line", "version", "header", "long header", "endless header", "long line", "coding"],
 )
 def test_what_gunicorn_refuses_is_a_problem_document_too(
     sqlite_server: Server, sent: bytes, code: int
@@ -211,13 +213,29 @@ def test_what_gunicorn_refuses_is_a_problem_document_too(
         response.begin()
         problem = json.loads(response.read())
 
-    assert response.status == code
+    assert (response.status, response.reason) == (code, HTTPStatus(code).phrase)
     assert response.headers["Content-Type"] == "application/problem+json"
     assert problem["request_id"] == response.headers["X-Request-ID"] != ""
     assert {name: response.headers[name] for name, _ in BY_DEFAULT} == dict(BY_DEFAULT)
     assert (problem["type"], problem["status"]) == ("about:blank", code)
     assert problem["title"] == HTTPStatus(code).phrase
     assert problem["detail"]
+
+
+@pytest.mark.parametrize("given", ["mine.1", "", "not sound"])
+@pytest.mark.parametrize("rest", ["No colon\r\n\r\n", "X-Endless: " + "x" * 70_000])
+def test_what_gunicorn_refuses_has_the_id_of_its_request(
+    sqlite_server: Server, given: str, rest: str
+) -> None:
+    with connected(sqlite_server) as connection:
+        connection.sendall(f"HEAD / HTTP/1.1\r\nx-request-ID: {given} \r\n{rest}".encode())
+        answer = connection.makefile("rb").read()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == b""
+    assert head.startswith(b"HTTP/1.1 4")
+    assert (f"X-Request-ID: {given}\r\n".encode() in head) == (given == "mine.1")
+    assert len(re.findall(rb"X-Request-ID: [A-Za-z0-9._-]+\r\n", head)) == 1
 
 
 def test_the_location_of_a_new_product_can_be_fetched(sqlite_server: Server) -> None:
@@ -227,6 +245,25 @@ def test_the_location_of_a_new_product_can_be_fetched(sqlite_server: Server) -> 
     assert (location.scheme, location.netloc) == ("http", f"127.0.0.1:{sqlite_server.port}")
     fetched, product = sqlite_server.ask("GET", location.path)
     assert (fetched.status, product) == (200, created)
+
+
+def test_the_longest_link_can_be_followed(tables: Flask, tmp_path: Path) -> None:
+    longest = "\U0001f6d2" * 255
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        for end in "ab":
+            body = product_body(name=longest[:-1] + end, category=longest[:-1] + "\x01")
+            assert server.ask("POST", "/products", body)[0].status == 201
+        found = {"q": longest[:-1], "name": longest[:-1], "category": body["category"]}
+        query = urlencode({**found, "sort": "name,category", "limit": 1})
+        response, (first,) = server.ask("GET", f"/products?{query}")
+        link = re.match('<([^>]+)>; rel="next"', response.headers["Link"])
+        assert link
+        response, (second,) = server.ask(
+            "GET", link[1].removeprefix(f"http://127.0.0.1:{server.port}")
+        )
+
+    assert len(link[1]) > 10_000
+    assert [first["name"][-1], second["name"][-1]] == ["a", "b"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

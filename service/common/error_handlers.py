@@ -134,8 +134,9 @@ def _detail(error: HTTPException) -> str:
     return error.description or HTTPStatus(error.code or 500).phrase
 
 
-def problem_response(status: int, reason: str, detail: str, request_id: str) -> tuple[bytes, bytes]:
+def problem_response(status: int, detail: str, request_id: str) -> tuple[bytes, bytes]:
     """Return the head and the body of an answer in HTTP/1.1 that the app itself cannot give."""
+    reason = HTTPStatus(status).phrase
     safe = detail if detail and status < HTTPStatus.INTERNAL_SERVER_ERROR else reason
     body = problem(status, safe, request_id)
     outage = status == HTTPStatus.SERVICE_UNAVAILABLE

@@ -63,6 +63,11 @@ class Intake:
     def _find_head(self) -> None:
         end = self.received.find(END_OF_HEAD)
         if end > LONGEST_HEAD or (end < 0 and len(self.received) > LONGEST_HEAD):
+            if self.received.find(b"\r\n", 0, LONGEST_HEAD) < 0:
+                raise RefusedError(
+                    HTTPStatus.REQUEST_URI_TOO_LONG,
+                    f"The request's first line is longer than {LONGEST_HEAD} bytes",
+                )
             raise RefusedError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"The request's head is larger than {LONGEST_HEAD} bytes",
