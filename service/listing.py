@@ -145,14 +145,22 @@ class Listing:
 @lru_cache(maxsize=256)
 def requested(query_string: bytes) -> Listing:
     """Return the listing that a query string asks for; raises ``InvalidRequest``."""
-    query = query_parameters(query_string)
-    conditions = _conditions(query)
+    query, faults = query_parameters(query_string)
     sort = sort_keys(query.get("sort", []))
+    after = None
+    if "cursor" in query and not any(fault["parameter"] == "sort" for fault in faults):
+        after = decode_cursor(query["cursor"], sort)
+        if after is None:
+            detail = "is damaged, or was made for another sort"
+            faults.append({"parameter": "cursor", "detail": detail})
+    if faults:
+        raise InvalidRequest(faults)
+    conditions = _conditions(query)
     return Listing(
         Filter(tuple((name, len(values)) for name, values in conditions.items())),
         {f"{name}_{i}": v for name, values in conditions.items() for i, v in enumerate(values)},
         sort,
-        decode_cursor(query["cursor"], sort) if "cursor" in query else None,
+        after,
         query.get("limit"),
         query.get("offset"),
         query.get("count", False),
@@ -174,21 +182,17 @@ def encode_cursor(place: Place, sort: tuple[Key, ...]) -> str:
     return urlsafe_b64encode(checksum + text).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, sort: tuple[Key, ...]) -> Place:
-    """Read the place that was encoded; raises ``InvalidRequest`` if it is none of this sort."""
+def decode_cursor(cursor: str, sort: tuple[Key, ...]) -> Place | None:
+    """Read the place that was encoded; None if it is damaged or none of this sort."""
     try:
         values = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[4:])
         place = tuple(
             PLACE_TYPES[name].validate_python(number(value) if name == "price" else value)
             for (name, _), value in zip(sort, values, strict=True)
         )
-        sound = encode_cursor(place, sort) == cursor
+        return place if encode_cursor(place, sort) == cursor else None
     except (ValueError, TypeError, ValidationError, RecursionError):
-        sound = False
-    if not sound:
-        detail = "is damaged, or was made for another sort"
-        raise InvalidRequest([{"parameter": "cursor", "detail": detail}])
-    return place
+        return None
 
 
 def _conditions(query: ListQuery) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ from pydantic import (
     JsonValue,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -95,6 +96,12 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _in_path(product_id: int, info: ValidationInfo) -> int:
+    if info.context not in (None, product_id):
+        raise PydanticCustomError("id", "must be {id}, as in the path", {"id": info.context})
+    return product_id
+
+
 def _from_text(text: str) -> Decimal | str:
     return number(text) if JSON_NUMBER.fullmatch(text) else text
 
@@ -112,7 +119,7 @@ def _any_case(words: Iterable[str]) -> str:
 
 
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID), BeforeValidator(_integral)]
-OwnId = Annotated[Id, Field(json_schema_extra={"readOnly": True})]
+OwnId = Annotated[Id, Field(json_schema_extra={"readOnly": True}), AfterValidator(_in_path)]
 Name = Annotated[
     str,
     Field(strict=True, min_length=1, max_length=NAME_LENGTH, json_schema_extra=NOT_BLANK),
@@ -296,8 +303,8 @@ def changed_members(request: Request, product_id: int) -> dict[str, Any]:
     return {name: DEFAULTS[name] if value is None else value for name, value in changes.items()}
 
 
-def query_parameters(query_string: bytes) -> ListQuery:
-    """Return the parameters of a list; raises ``InvalidRequest`` with all their faults."""
+def query_parameters(query_string: bytes) -> tuple[ListQuery, list[Fault]]:
+    """Return the sound parameters of a list, and the faults of the others."""
     # What is not UTF-8 becomes a surrogate, and is refused as such.
     text = query_string.decode(errors="surrogateescape")
     pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
@@ -319,13 +326,16 @@ def query_parameters(query_string: bytes) -> ListQuery:
     ]
     if "cursor" in values and "offset" in values:
         faults.append({"parameter": "cursor", "detail": "does not go with offset"})
+    query: ListQuery
     try:
-        query: ListQuery = list_query.validate_python(values)
+        query = list_query.validate_python(values)
     except ValidationError as error:
-        faults += [{"parameter": str(e["loc"][0]), "detail": _message(e)} for e in error.errors()]
-    if faults:
-        raise InvalidRequest(faults)
-    return query
+        for each in error.errors():
+            name = str(each["loc"][0])
+            faults.append({"parameter": name, "detail": _message(each)})
+            values.pop(name, None)
+        query = list_query.validate_python(values)
+    return query, faults
 
 
 def _unknown(name: str) -> str:
@@ -342,13 +352,12 @@ def _valid(
     """Return the members as column values, without the id, or raise with all faults."""
     columns: dict[str, Any] = {}
     try:
-        columns = schema.validate_python(members)
+        columns = schema.validate_python(members, context=product_id)
     except ValidationError as error:
         faults = faults + [fault(str(e["loc"][0]), _message(e)) for e in error.errors()]
-    if columns.pop("id", product_id) != product_id:
-        faults = [*faults, fault("id", f"must be {product_id}, as in the path")]
     if faults:
         raise InvalidRequest(faults)
+    columns.pop("id", None)
     return columns
 
 

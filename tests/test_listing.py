@@ -244,6 +244,10 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
     assert "Link" not in client.get("/products").headers
 
 
+SORT_KEYS = "must be id, name, price, rating, category or status, with - in front for descending"
+DAMAGED = "is damaged, or was made for another sort"
+
+
 @pytest.mark.parametrize(
     ("query", "faults"),
     [
@@ -260,12 +264,12 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
         ("limit=1&limit=2", [("limit", "is there twice")]),
         ("q=a&q=b", [("q", "is there twice")]),
         ("offset=1", [("offset", "needs limit")]),
-        ("cursor=x", [("cursor", "needs limit")]),
+        ("cursor=x", [("cursor", "needs limit"), ("cursor", DAMAGED)]),
         ("limit=1&offset=-1", [("offset", "must be at least 0")]),
         ("limit=1&offset=2147483648", [("offset", "must be at most 2147483647")]),
         (
             "limit=1&offset=0&cursor=x",
-            [("cursor", "does not go with offset")],
+            [("cursor", "does not go with offset"), ("cursor", DAMAGED)],
         ),
         ("price=cheap", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
         ("price=-5", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
@@ -278,16 +282,7 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
         ("id=1&id=0", [("id", "must be at least 1")]),
         ("id=a", [("id", "must be an integer")]),
         ("status=gone", [("status", "must be 'active', 'disabled' or 'inactive'")]),
-        (
-            "sort=colour",
-            [
-                (
-                    "sort",
-                    "must be id, name, price, rating, category or status, "
-                    "with - in front for descending",
-                )
-            ],
-        ),
+        ("sort=colour", [("sort", SORT_KEYS)]),
         ("count=yes", [("count", "must be true or false")]),
         ("q=%00", [("q", "must not contain U+0000")]),
         ("name=%FF", [("name", "must be Unicode, without unpaired surrogates")]),
@@ -300,6 +295,16 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
                 ("limit", "must be at least 1"),
             ],
         ),
+        (
+            "limit=0&sort=price&cursor=x&foo=1",
+            [
+                ("foo", "is not a parameter"),
+                ("limit", "must be at least 1"),
+                ("cursor", DAMAGED),
+            ],
+        ),
+        ("limit=1&sort=prices&cursor=x", [("sort", SORT_KEYS)]),
+        ("id=1&id=0&id=-1", [("id", "must be at least 1"), ("id", "must be at least 1")]),
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(
@@ -343,6 +348,4 @@ def test_a_damaged_or_foreign_cursor_is_refused(client: FlaskClient, cursor: str
     response = client.get(f"/products?limit=1&sort=name&cursor={quote(cursor)}")
 
     assert response.status_code == 400
-    assert response.get_json()["errors"] == [
-        {"parameter": "cursor", "detail": "is damaged, or was made for another sort"}
-    ]
+    assert response.get_json()["errors"] == [{"parameter": "cursor", "detail": DAMAGED}]

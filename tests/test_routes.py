@@ -493,6 +493,15 @@ def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
     assert everything(client).strip() == b"[]"
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_wrong_id_is_named_beside_other_faults(client: FlaskClient, method: str) -> None:
+    create(client)
+
+    response = client.open("/products/1", method=method, json=product_body(id=2, rating="x"))
+
+    assert_faults(response, ("/id", "must be 1, as in the path"), ("/rating", "must be an integer"))
+
+
 @writes
 @pytest.mark.parametrize("value", ["9.99", "1"])
 def test_the_same_member_twice_is_refused(
