@@ -151,6 +151,12 @@ PRODUCT_ID: Schema = {
     "required": True,
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
 }
+REQUEST_ID: Schema = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "the id of the request; without a sound one, one is made",
+    "schema": {"type": "string"},
+}
 IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
@@ -200,8 +206,8 @@ OPERATIONS = {
     "products.read_product": Operation(
         {JSON: PRODUCT},
         headers=("ETag",),
-        failures=(304, 404, 503),
-        parameters=(IF_NONE_MATCH,),
+        failures=(304, 404, 412, 503),
+        parameters=(IF_MATCH, IF_NONE_MATCH),
     ),
     "products.replace_product": CHANGE,
     "products.change_product": CHANGE._replace(body=PATCH),
@@ -249,8 +255,8 @@ def describe(url_map: Map) -> Schema:
     """Return the OpenAPI document of the routes in ``url_map``."""
     paths: Schema = {path: {} for path in path_templates(url_map)}
     for rule in _documented(url_map):
-        if rule.arguments:
-            paths[_path(rule)]["parameters"] = [PRODUCT_ID]
+        own = [PRODUCT_ID] if rule.arguments else []
+        paths[_path(rule)]["parameters"] = [*own, REQUEST_ID]
         for method in sorted((rule.methods or set()) - {"OPTIONS"}):
             paths[_path(rule)].setdefault(method.lower(), _operation(rule, method))
     return {

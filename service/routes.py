@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter
 from service.common import status
 from service.common.database import Rows, Statement, in_transaction, read, run, write
 from service.common.json_body import JSON
-from service.common.preconditions import check, entity_tag, is_conditional, is_modified
+from service.common.preconditions import check, check_match, entity_tag, is_conditional, is_modified
 from service.listing import address, requested
 from service.models import MAX_ID, product_json, products
 from service.schemas import changed_members, new_product, whole_product
@@ -81,6 +81,7 @@ def read_product(product_id: int) -> Response:
     """Read a product."""
     product = _first(product_id, read(_product, {"product_id": product_id}))
     tag = entity_tag(product)
+    check_match(request, tag)
     if not is_modified(request, tag):
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
     return _answer(product)

@@ -56,6 +56,19 @@ def test_what_is_not_known_is_sent(client: FlaskClient, tag: str, known: str) ->
     assert (response.status_code, response.headers["ETag"]) == (200, tag)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("meant", "known", "code"),
+    [("{}", '"other"', 200), ("*", "{}", 304), ('"other"', "{}", 412), ("W/{}", '"other"', 412)],
+)
+def test_what_is_meant_is_read_or_nothing(
+    client: FlaskClient, tag: str, method: str, meant: str, known: str, code: int
+) -> None:
+    headers = {"If-Match": meant.format(tag), "If-None-Match": known.format(tag)}
+
+    assert client.open("/products/1", method=method, headers=headers).status_code == code
+
+
 def test_the_tag_of_a_written_product_is_the_tag_it_is_read_with(client: FlaskClient) -> None:
     created = client.post("/products", json=product_body(rating=1))
     replaced = client.put("/products/1", json=product_body(rating=2))

@@ -33,10 +33,16 @@ def check(request: Request, stored: str | None) -> None:
     ``If-None-Match`` weakly.
     """
     tag = None if stored is None else entity_tag(stored)
-    if "If-Match" in request.headers and not _names(request.headers["If-Match"], tag):
-        raise PreconditionFailed("The product is not, or no longer, the one of this If-Match")
+    check_match(request, tag)
     if "If-None-Match" in request.headers and not is_modified(request, tag):
         raise PreconditionFailed("The product is the one of this If-None-Match")
+
+
+def check_match(request: Request, tag: str | None) -> None:
+    """Raise ``PreconditionFailed`` if ``If-Match`` does not name what there is."""
+    given = request.headers.get("If-Match")
+    if given is not None and not _names(given, tag):
+        raise PreconditionFailed("The product is not, or no longer, the one of this If-Match")
 
 
 def is_modified(request: Request, tag: str | None) -> bool:
