@@ -270,6 +270,15 @@ def test_a_browser_may_do_nothing_with_an_answer(
     assert headers.getlist("Referrer-Policy") == ["no-referrer"]
 
 
+@pytest.mark.parametrize("path", ["/static/page/main.js", "/apidocs/swagger-ui.css"])
+def test_a_file_that_is_not_meant_is_a_problem(client: FlaskClient, path: str) -> None:
+    response = client.get(path, headers={"If-Match": '"x"'})
+
+    assert (response.status_code, response.mimetype) == (412, "application/problem+json")
+    assert response.get_json()["status"] == 412
+    assert response.content_length == len(response.data)
+
+
 def test_nor_with_an_answer_of_500(sqlite_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError

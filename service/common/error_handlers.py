@@ -16,6 +16,7 @@ from werkzeug.exceptions import (
     NotFound,
     RequestEntityTooLarge,
     ServiceUnavailable,
+    default_exceptions,
 )
 
 from service.common import security_headers
@@ -94,6 +95,17 @@ def init_app(app: Flask) -> None:
             _headers(error.get_headers()),
             content_type=PROBLEM,
         )
+
+    @app.after_request
+    def describe(response: Response) -> Response:
+        """Say what is wrong where nobody has raised it: a file's precondition has failed."""
+        if response.status_code >= HTTPStatus.BAD_REQUEST and response.mimetype != PROBLEM:
+            response.close()
+            response.direct_passthrough = False
+            error = default_exceptions[response.status_code]()
+            response.set_data(problem(response.status_code, _detail(error), request_id()))
+            response.content_type = PROBLEM
+        return response
 
     @app.errorhandler(SQLAlchemyError)
     def answer_database(error: SQLAlchemyError) -> Response:
