@@ -29,7 +29,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from service.common.database import read
 from service.common.error_handlers import InvalidRequest
 from service.common.json_body import number
-from service.models import SEARCHED, ProductJSON, like, product_json, products
+from service.models import SEARCHED, ProductJSON, catalogue, like, product_json
 from service.schemas import NEEDS_LIMIT, ListQuery, Product, query_parameters
 
 CENT = Decimal("0.01")
@@ -53,16 +53,16 @@ Parameters = list[BindParameter[Any]]
 CONDITIONS: dict[str, Callable[[Parameters], ColumnElement[bool]]] = {
     "word": lambda words: and_(*(like(SEARCHED, word) for word in words)),
     # A part of the name is a part of what is searched, too, which has the index.
-    "name": lambda parts: like(SEARCHED, parts[0]) & like(func.fold(products.c.name), parts[0]),
+    "name": lambda parts: like(SEARCHED, parts[0]) & like(func.fold(catalogue.c.name), parts[0]),
     "category": lambda categories: or_(
-        *(func.fold(products.c.category) == func.fold(category) for category in categories)
+        *(func.fold(catalogue.c.category) == func.fold(category) for category in categories)
     ),
-    "status": products.c.status.in_,
-    "lowest": lambda prices: products.c.price >= prices[0],
-    "highest": lambda prices: products.c.price <= prices[0],
-    "rating": lambda ratings: products.c.rating == ratings[0],
-    "min_rating": lambda ratings: products.c.rating >= ratings[0],
-    "id": products.c.id.in_,
+    "status": catalogue.c.status.in_,
+    "lowest": lambda prices: catalogue.c.price >= prices[0],
+    "highest": lambda prices: catalogue.c.price <= prices[0],
+    "rating": lambda ratings: catalogue.c.rating == ratings[0],
+    "min_rating": lambda ratings: catalogue.c.rating >= ratings[0],
+    "id": catalogue.c.id.in_,
 }
 
 
@@ -252,7 +252,7 @@ def _without_place(query_string: bytes) -> str:
 def _count(narrowed: Filter) -> Select[Any]:
     return (
         select(func.count())
-        .select_from(products)
+        .select_from(catalogue)
         .where(*narrowed.conditions())
         .execution_options(prepare=not narrowed.counts)
     )
@@ -269,16 +269,16 @@ def _rows(
     last and are beyond it there, those that share all but the last two, and so on.
     """
     branches = [
-        select(product_json.label("product"), *(products.c[name] for name, _ in sort))
+        select(product_json.label("product"), *(catalogue.c[name] for name, _ in sort))
         .where(*narrowed.conditions(), *beyond)
-        .order_by(*_order(products.c, sort))
+        .order_by(*_order(catalogue.c, sort))
         .limit(bindparam("limit"))
         for beyond in (_ranges(sort, nulls) if nulls else [[]])
     ]
     if skip:
         # Only what is in the page is rendered, not what is skipped.
-        rows = branches[0].with_only_columns(*products.c).offset(bindparam("offset"))
-        page = rows.subquery(products.name)
+        rows = branches[0].with_only_columns(*catalogue.c).offset(bindparam("offset"))
+        page = rows.subquery(catalogue.name)
         statement = select(ProductJSON(*page.c)).order_by(*_order(page.c, sort))
     elif len(branches) == 1:
         statement = branches[0].with_only_columns(product_json)
@@ -292,13 +292,13 @@ def _rows(
 
 def _ranges(sort: tuple[Key, ...], nulls: tuple[bool, ...]) -> Iterator[list[ColumnElement[bool]]]:
     """Yield the ranges beyond a place; null is beyond every value."""
+    columns = [catalogue.c[name] for name, _ in sort]
     for last in reversed(range(len(sort))):
         same = [
-            products.c[name].is_(None) if nulls[i] else products.c[name] == bindparam(f"after_{i}")
-            for i, (name, _) in enumerate(sort[:last])
+            column.is_(None) if nulls[i] else column == bindparam(f"after_{i}")
+            for i, column in enumerate(columns[:last])
         ]
-        name, descends = sort[last]
-        column = products.c[name]
+        column, (_, descends) = columns[last], sort[last]
         value: BindParameter[Any] = bindparam(f"after_{last}")
         if descends:
             yield [*same, column.is_not(None) if nulls[last] else column < value]
@@ -312,7 +312,7 @@ def _order(
     columns: ReadOnlyColumnCollection[str, Any], sort: tuple[Key, ...]
 ) -> Iterator[ColumnElement[Any]]:
     for name, descends in sort:
-        column, nullable = columns[name], products.c[name].nullable
+        column, nullable = columns[name], catalogue.c[name].nullable
         if descends:
             yield column.desc().nulls_first() if nullable else column.desc()
         else:

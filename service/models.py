@@ -22,6 +22,7 @@ from sqlalchemy import (
     event,
     func,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy.dialects import sqlite
@@ -130,6 +131,9 @@ class Product(Base):
 
 products: Table = Product.metadata.tables[Product.__tablename__]
 
+# What there is to read: these columns and no more, whatever a later version adds to the table.
+catalogue = select(products).subquery(products.name)
+
 
 # All the text of a product that a search looks into, folded for all letters, not only ASCII.
 # No word has white space in it, so none is found across two columns.
@@ -197,7 +201,8 @@ _only_if(
 class ProductJSON(FunctionElement[str]):
     """A product as the text of a JSON object, rendered by the database.
 
-    The one place where a product is written out, for SELECT and for RETURNING.
+    The one place where a product is written out: from ``catalogue`` for SELECT, from
+    ``products`` for RETURNING.
     """
 
     name = "product_json"
@@ -207,7 +212,12 @@ class ProductJSON(FunctionElement[str]):
 
 @compiles(ProductJSON, "postgresql")
 def _row_to_json(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"row_to_json({products.name})::text"
+    row: str = products.name
+    columns = list(element.clauses)
+    if columns[0] is products.c.id:
+        listed = ", ".join(compiler.process(column, **kw) for column in columns)
+        row = f"(SELECT {row} FROM (SELECT {listed}) AS {row})"  # noqa: S608  # our own names
+    return f"row_to_json({row})::text"
 
 
 @compiles(ProductJSON, "sqlite")
@@ -221,4 +231,5 @@ def _json_object(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_object({', '.join(members)})"
 
 
-product_json = ProductJSON(*products.columns)
+product_json = ProductJSON(*catalogue.columns)
+written_json = ProductJSON(*products.columns)

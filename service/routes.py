@@ -14,17 +14,17 @@ from service.common.database import Rows, Statement, in_transaction, read, run, 
 from service.common.json_body import JSON
 from service.common.preconditions import check, check_match, entity_tag, is_conditional, is_modified
 from service.listing import address, requested
-from service.models import MAX_ID, product_json, products
+from service.models import MAX_ID, catalogue, product_json, products, written_json
 from service.schemas import changed_members, new_product, whole_product
 
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
 
-_product = select(product_json).where(products.c.id == bindparam("product_id"))
+_product = select(product_json).where(catalogue.c.id == bindparam("product_id"))
 _locked_product = _product.with_for_update()
-_insert = insert(products).returning(products.c.id, product_json)
-_update = update(products).where(products.c.id == bindparam("product_id")).returning(product_json)
+_insert = insert(products).returning(products.c.id, written_json)
+_update = update(products).where(products.c.id == bindparam("product_id")).returning(written_json)
 _delete = delete(products).where(products.c.id == bindparam("product_id"))
 
 

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from service import create_app
 from service.models import MAX_ID, Status, db, products
-from tests.conftest import dispose, execute, logged
+from tests.conftest import app_with_tables, dispose, execute, logged
 from tests.factories import product_body, product_row
 
 MEMBERS = ["id", "name", "img_url", "description", "price", "rating", "category", "status"]
@@ -471,6 +471,27 @@ def test_a_whole_product_has_every_required_member(
 
     assert_faults(client.open(path, method=method, json=body), (f"/{missing}", "is required"))
     assert everything(client) == before
+
+
+def test_a_column_of_a_later_version_is_not_shown(empty_database: str) -> None:
+    with app_with_tables(empty_database) as app:
+        client = app.test_client()
+        create(client)
+        tag = client.get("/products/1").headers["ETag"]
+        execute(app, "ALTER TABLE products ADD COLUMN cost INTEGER")
+
+        assert client.get("/products/1").headers["ETag"] == tag
+        answers = [
+            client.put("/products/1", json=product_body(), headers={"If-Match": tag}),
+            client.patch("/products/1", json={"rating": 5}),
+            client.post("/products", json=product_body()),
+            *(client.get(f"/products{query}") for query in ("", "?limit=9", "?limit=9&offset=1")),
+        ]
+
+    shown = [answer.get_json() for answer in answers[:3]]
+    shown += [product for answer in answers[3:] for product in json.loads(answer.data)]
+    assert len(shown) == 3 + 2 + 2 + 1
+    assert [list(product) for product in shown] == [MEMBERS] * len(shown)
 
 
 def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
