@@ -326,7 +326,7 @@ def answer_to(server: Server, sent: bytes) -> tuple[HTTPResponse, bytes]:
         b"GET /%0a%1b HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"HUSH hush\r\n\r\n",
         b"GET /?hush HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush\r\n\r\n",
-        b"GET /" + b"hush" * 1100 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /" + b"hush" * 16_400 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /?hush HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: hush\r\n\r\n",
     ],
     ids=["stream", "refused", "file", "HTTP/1.0", "escapes", "nonsense", "no colon", "long", "501"],
