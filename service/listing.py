@@ -20,7 +20,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    or_,
     select,
     union_all,
 )
@@ -54,8 +53,8 @@ CONDITIONS: dict[str, Callable[[Parameters], ColumnElement[bool]]] = {
     "word": lambda words: and_(*(like(SEARCHED, word) for word in words)),
     # A part of the name is a part of what is searched, too, which has the index.
     "name": lambda parts: like(SEARCHED, parts[0]) & like(func.fold(catalogue.c.name), parts[0]),
-    "category": lambda categories: or_(
-        *(func.fold(catalogue.c.category) == func.fold(category) for category in categories)
+    "category": lambda categories: func.fold(catalogue.c.category).in_(
+        [func.fold(category) for category in categories]
     ),
     "status": catalogue.c.status.in_,
     "lowest": lambda prices: catalogue.c.price >= prices[0],
