@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,10 +17,18 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 DRIVERS = {"pysqlite", "psycopg"}
+WHOLE_NUMBERS = {
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+}
 CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # RFC 6750, section 2.1; shorter ones can be guessed.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
@@ -30,12 +40,28 @@ class ConfigurationError(Exception):
 
 def _known_database(uri: str) -> str:
     try:
-        driver = make_url(uri).get_dialect().driver
-    except (ArgumentError, NoSuchModuleError, ImportError):
+        url = make_url(uri)
+        driver = url.get_dialect().driver
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
         driver = None
     if driver not in DRIVERS:
         raise ValueError("must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+    if driver == "pysqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("must name a file: each connection would have a database of its own")
+    if driver == "psycopg":
+        _check_parameters(url)
     return uri
+
+
+def _check_parameters(url: URL) -> None:
+    """Raise ``ValueError`` for a parameter that libpq does not have or cannot read."""
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    try:
+        make_conninfo("", **arguments)
+        for name in arguments.keys() & WHOLE_NUMBERS:
+            int(arguments[name])
+    except (ProgrammingError, ValueError):
+        raise ValueError("has a parameter that libpq does not know or cannot read") from None
 
 
 def parse_tokens(pairs: str) -> dict[str, str]:
@@ -147,7 +173,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """
     names = set(Settings.model_fields)
     for name in environ.keys() - names:
-        meant = get_close_matches(name.upper(), names - environ.keys(), n=1, cutoff=0.85)
+        unset = names - environ.keys()
+        # Of short names, two letters that have changed places make too great a difference.
+        meant = get_close_matches(name.upper(), unset, n=1, cutoff=0.85) or [
+            each for each in unset if sorted(each) == sorted(name.upper())
+        ]
         if meant:
             raise ConfigurationError(
                 f"The environment variable {name} is not known; did you mean {meant[0]}?"
