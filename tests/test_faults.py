@@ -250,7 +250,7 @@ def test_a_silent_database_is_given_up_by_all_connections_together(
             with pytest.raises(OperationalError):
                 first.exec_driver_sql("SELECT")
             began = time.monotonic()
-            with pytest.raises(OperationalError, match="did not answer a moment ago"):
+            with pytest.raises(OperationalError, match="does not answer"):
                 second.exec_driver_sql("SELECT")
             assert time.monotonic() - began < 1
         finally:

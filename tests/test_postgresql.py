@@ -1,20 +1,20 @@
 """PostgreSQL's limits, what is repeated, and what each of its errors becomes."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 from service import create_app
-from service.common import postgresql
+from service.common import database, postgresql
 from service.common.database import RETRIES
-from tests.conftest import dispose, execute
+from tests.conftest import dispose, execute, logged
 from tests.factories import product_body
 
 WRITES = [
@@ -120,6 +120,19 @@ def test_it_is_not_repeated_for_ever(
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
     assert attempts(postgresql_app) == RETRIES + 1
+
+
+def test_it_is_not_repeated_when_it_has_taken_long(
+    postgresql_app: Flask,
+    stocked_client: FlaskClient,
+    fault: Fault,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "REPEAT_SECONDS", -1)
+    fault(rejection("40001"), 1000)
+
+    assert stocked_client.post("/products", json=product_body()).status_code == 503
+    assert attempts(postgresql_app) == 1
 
 
 @writes
@@ -268,6 +281,94 @@ def test_a_statement_that_takes_too_long_is_503(
     dispose(app)
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+@pytest.mark.usefixtures("stocked_client")
+def test_a_slow_statement_keeps_nobody_from_a_server_that_is_well(
+    postgresql_app: Flask, method: str
+) -> None:
+    """The longest that a request may take, as the server sets no limit here."""
+    app = with_parameters(postgresql_app, options="-c statement_timeout=0 -c lock_timeout=0")
+    client, others = app.test_client(), app.test_client()
+    assert others.get("/products/1").status_code == 200
+    with another_session(postgresql_app) as session:
+        session.execute(text("LOCK TABLE products"))
+        began = time.monotonic()
+        response = client.open("/products/1", method=method, json={"rating": 1})
+        seconds = time.monotonic() - began
+        session.rollback()
+        found = others.get("/products/1")
+
+    assert (response.status_code, found.status_code) == (503, 200)
+    assert seconds < postgresql.ANSWER_SECONDS + 1
+    dispose(app)
+
+
+@pytest.mark.parametrize("instant", ["checkout", "commit"])
+def test_a_connection_goes_back_to_the_pool_when_the_server_falls_silent(
+    postgresql_app: Flask,
+    stocked_client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    instant: str,
+) -> None:
+    app = with_parameters(postgresql_app)
+    client, engine = app.test_client(), app.extensions["engine"]
+    committed = postgresql.BoundedConnection.commit
+
+    def commit_and_hear_no_more(connection: postgresql.BoundedConnection) -> None:
+        committed(connection)
+        connection.gate.shut()  # as another one has waited in vain meanwhile
+
+    def hear_no_more(connection: postgresql.BoundedConnection, *_: object) -> None:
+        connection.gate.shut()
+
+    for rating in range(1, 4):
+        if instant == "commit":
+            monkeypatch.setattr(postgresql.BoundedConnection, "commit", commit_and_hear_no_more)
+        else:
+            event.listen(engine, "checkout", hear_no_more)
+        headers = {"If-Match": "*"}
+        response = client.patch("/products/1", json={"rating": rating}, headers=headers)
+        monkeypatch.undo()
+        if instant == "checkout":
+            event.remove(engine, "checkout", hear_no_more)
+
+        assert response.status_code == (200 if instant == "commit" else 503)
+        assert engine.pool.checkedout() == 0
+        found = client.get("/products/1")
+        assert found.status_code == 200
+        assert (found.get_json()["rating"] == rating) == (instant == "commit")
+    dispose(app)
+
+
+def test_a_server_that_closes_each_connection_at_once_is_503(
+    postgresql_app: Flask, stocked_client: FlaskClient
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DisconnectionError
+
+    engine = postgresql_app.extensions["engine"]
+    event.listen(engine, "checkout", refuse)
+    response = stocked_client.get("/products/1")
+    event.remove(engine, "checkout", refuse)
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert stocked_client.get("/products/1").status_code == 200
+
+
+def test_a_refusal_that_was_long_in_coming_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app({"DATABASE_URI": "postgresql+psycopg://127.0.0.1:1/products"})
+    client = app.test_client()
+    with logged(app) as log:
+        assert client.get("/products").status_code == 503
+        assert client.get("/products").status_code == 503
+        assert "does not answer" not in log.getvalue()
+
+        monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 0)
+        assert client.get("/products").status_code == 503
+        assert client.get("/products").status_code == 503
+        assert "does not answer" in log.getvalue()
+
+
 def test_one_connection_at_a_time_tries_a_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
     gate, now = postgresql.Gate(), 100.0
     monkeypatch.setattr(postgresql, "monotonic", lambda: now)
@@ -275,11 +376,18 @@ def test_one_connection_at_a_time_tries_a_silent_server(monkeypatch: pytest.Monk
     gate.enter()
 
     gate.shut()
-    with pytest.raises(psycopg.OperationalError):
-        gate.enter()
-    now += postgresql.PAUSE_SECONDS
     gate.enter()
-    with pytest.raises(psycopg.OperationalError):
+    gate.shut()  # as another has waited as well
+    with pytest.raises(postgresql.SilentError):
+        gate.enter()
+
+    gate.shut(1)
+    now += postgresql.CONNECT_SECONDS - 1
+    with pytest.raises(postgresql.SilentError):
+        gate.enter()
+    now += 1
+    gate.enter()
+    with pytest.raises(postgresql.SilentError):
         gate.enter()
 
     now += postgresql.CONNECT_SECONDS  # whoever tried it is overdue

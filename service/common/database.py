@@ -39,6 +39,7 @@ TRANSACTION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 # PostgreSQL has undone the transaction for the sake of another one.
 ROLLED_BACK = ("40001", "40P01")
 RETRIES = 3
+REPEAT_SECONDS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -138,12 +139,13 @@ class _Command(NamedTuple):
 def read(statement: Statement, parameters: Mapping[str, Any] | None = None) -> Rows:
     """Return all rows of one statement, run in autocommit: one round trip.
 
-    If its connection turns out to be dead, it is run once more on a fresh one.
+    If its connection turns out to be dead, and not only silent, it is run once more on a
+    fresh one.
     """
     try:
         return write(statement, parameters)
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        if not error.connection_invalidated or isinstance(error.orig, postgresql.SilentError):
             raise
         return write(statement, parameters)
 
@@ -153,11 +155,13 @@ def _repeat_if_rolled_back(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def repeat(*args: P.args, **kwargs: P.kwargs) -> R:
+        last = time.monotonic() + REPEAT_SECONDS
         for _ in range(RETRIES):
             try:
                 return function(*args, **kwargs)
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in ROLLED_BACK:
+                code = getattr(error.orig, "sqlstate", None)
+                if code not in ROLLED_BACK or time.monotonic() > last:
                     raise
         return function(*args, **kwargs)
 

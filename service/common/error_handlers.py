@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, request
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import (
     BadRequest,
@@ -63,6 +63,8 @@ def problem(
 
 def advice(error: SQLAlchemyError) -> str | None:
     """Say what to do about a database that cannot serve now; None where the fault is ours."""
+    if isinstance(error, InvalidRequestError) and "This connection is closed" in str(error):
+        return "The database has closed each connection at once: see its own log."
     if isinstance(error, PoolTimeoutError):
         return "All database connections are busy: raise WEB_THREADS or find the slow statements."
     if not isinstance(error, DBAPIError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from flask import has_request_context
+from psycopg import IsolationLevel
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
@@ -32,7 +33,14 @@ LIMITS = {
 # A server that is frozen ends nothing, while its kernel goes on to acknowledge what is sent.
 ANSWER_SECONDS = 6
 PAUSE_SECONDS = 1
-SILENT = "the server did not answer a moment ago"
+
+
+class SilentError(psycopg.OperationalError):
+    """The server has not answered in time, or had not when it was last asked."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the server does not answer")
 
 
 class Gate:
@@ -51,10 +59,10 @@ class Gate:
         """Say whether the server was silent when it was last asked."""
         return self._next_try is not None
 
-    def shut(self) -> None:
-        """Let nobody ask the server for a while."""
+    def shut(self, pause: float = 0) -> None:
+        """Let one connection try the server, after so many seconds."""
         with self._lock:
-            self._next_try = monotonic() + PAUSE_SECONDS
+            self._next_try = max(self._next_try or 0, monotonic() + pause)
 
     def open(self) -> None:
         """Let everybody ask the server, as it has answered."""
@@ -62,12 +70,12 @@ class Gate:
             self._next_try = None
 
     def enter(self) -> None:
-        """Go and ask the server; raises ``OperationalError`` where another does or just did."""
+        """Go and ask the server; raises ``SilentError`` where another does or just did."""
         with self._lock:
             if self._next_try is None:
                 return
             if monotonic() < self._next_try:
-                raise psycopg.OperationalError(SILENT)
+                raise SilentError
             self._next_try = monotonic() + CONNECT_SECONDS
 
 
@@ -79,20 +87,31 @@ class BoundedConnection(psycopg.Connection[Any]):
     def wait(
         self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_SECONDS
     ) -> Any:
-        """Ask, and wait for the answer; raises ``OperationalError`` if there is none in time.
+        """Ask, and wait for the answer; raises ``SilentError`` if there is none in time.
 
         It does so at once where the server was silent when another connection asked it.
         """
         if self.gate.is_shut:
             self.close()
-            raise psycopg.OperationalError(SILENT)
+            raise SilentError
         try:
             return super().wait(gen, interval, timeout)
         except psycopg.OperationalError:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                self.close()
-                self.gate.shut()
-            raise
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.close()
+            self.gate.shut()
+            raise SilentError from None
+
+    def set_autocommit(self, value: bool) -> None:
+        """Change what the next statement begins with; the server is not asked."""
+        with self.lock:
+            super().wait(self._set_autocommit_gen(value))
+
+    def set_isolation_level(self, value: IsolationLevel | None) -> None:
+        """Change what the next transaction begins with; the server is not asked."""
+        with self.lock:
+            super().wait(self._set_isolation_level_gen(value))
 
 
 def fill_in(
@@ -139,13 +158,14 @@ def init_engine(engine: Engine, *, pgbouncer: bool) -> None:
 
 def _connect(gate: Gate, arguments: dict[str, Any]) -> BoundedConnection:
     gate.enter()
+    begun = monotonic()
     try:
         connection = BoundedConnection.connect(**arguments)
-    except psycopg.errors.ConnectionTimeout:
-        gate.shut()
-        raise
     except psycopg.Error:
-        gate.open()  # a refusal is an answer
+        if monotonic() - begun < CONNECT_SECONDS:
+            gate.open()  # a refusal is an answer
+        else:
+            gate.shut(PAUSE_SECONDS)
         raise
     connection.gate = gate
     gate.open()
