@@ -1,7 +1,7 @@
 """PostgreSQL's connections: how long anything may take, and when to leave it in peace."""
 
-from threading import Lock
-from time import monotonic
+from threading import Lock, Thread
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -32,7 +32,8 @@ LIMITS = {
 }
 # A server that is frozen ends nothing, while its kernel goes on to acknowledge what is sent.
 ANSWER_SECONDS = 6
-PAUSE_SECONDS = 1
+# Between one try to reach a silent server and the next.
+PAUSE_SECONDS = 0.5
 
 
 class SilentError(psycopg.OperationalError):
@@ -44,39 +45,44 @@ class SilentError(psycopg.OperationalError):
 
 
 class Gate:
-    """Shut when the server was silent: then one connection at a time tries it, all others fail.
+    """Shut while the server is silent: then everybody fails at once.
 
-    So requests do not queue up behind each other's vain waiting.
+    So no requests queue up behind each other's vain waiting. A thread of its own asks the
+    server until there is an answer.
     """
 
     def __init__(self) -> None:
         """Begin open."""
-        self._next_try: float | None = None
+        self.is_shut = False
+        self.arguments: dict[str, Any] = {}
+        """How a connection is opened."""
         self._lock = Lock()
 
-    @property
-    def is_shut(self) -> bool:
-        """Say whether the server was silent when it was last asked."""
-        return self._next_try is not None
-
-    def shut(self, pause: float = 0) -> None:
-        """Let one connection try the server, after so many seconds."""
+    def shut(self) -> None:
+        """Let nobody ask the server until it answers."""
         with self._lock:
-            self._next_try = max(self._next_try or 0, monotonic() + pause)
+            if not self.is_shut:
+                Thread(target=self._open_in_time, daemon=True).start()
+                self.is_shut = True
 
-    def open(self) -> None:
-        """Let everybody ask the server, as it has answered."""
+    def _open_in_time(self) -> None:
+        while not self._is_answered():
+            sleep(PAUSE_SECONDS)
         with self._lock:
-            self._next_try = None
+            self.is_shut = False
 
-    def enter(self) -> None:
-        """Go and ask the server; raises ``SilentError`` where another does or just did."""
-        with self._lock:
-            if self._next_try is None:
-                return
-            if monotonic() < self._next_try:
-                raise SilentError
-            self._next_try = monotonic() + CONNECT_SECONDS
+    def _is_answered(self) -> bool:
+        begun = monotonic()
+        try:
+            psycopg.connect(**self.arguments).close()
+        except (psycopg.Error, OSError):
+            return not _is_silence(begun)
+        return True
+
+
+def _is_silence(begun: float) -> bool:
+    """Say whether a connection that failed was waited for in vain; a refusal is an answer."""
+    return monotonic() - begun >= CONNECT_SECONDS
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -148,7 +154,7 @@ def init_engine(engine: Engine, *, pgbouncer: bool) -> None:
         entry: ConnectionPoolEntry,
         proxy: PoolProxiedConnection,
     ) -> None:
-        """Have the pool open a fresh connection, as the way through the gate."""
+        """Have the pool open a fresh connection, which fails."""
         if gate.is_shut:
             raise DisconnectionError
 
@@ -157,16 +163,15 @@ def init_engine(engine: Engine, *, pgbouncer: bool) -> None:
 
 
 def _connect(gate: Gate, arguments: dict[str, Any]) -> BoundedConnection:
-    gate.enter()
+    if gate.is_shut:
+        raise SilentError
+    gate.arguments = arguments
     begun = monotonic()
     try:
         connection = BoundedConnection.connect(**arguments)
     except psycopg.Error:
-        if monotonic() - begun < CONNECT_SECONDS:
-            gate.open()  # a refusal is an answer
-        else:
-            gate.shut(PAUSE_SECONDS)
+        if _is_silence(begun):
+            gate.shut()
         raise
     connection.gate = gate
-    gate.open()
     return connection
