@@ -393,6 +393,7 @@ def test_one_thread_asks_a_silent_server_until_it_answers(
     monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 1)
     gate = postgresql.Gate()
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
         port = silent.getsockname()[1]
         gate.arguments = {"host": "127.0.0.1", "port": port, "connect_timeout": 2}
         gate.shut()
