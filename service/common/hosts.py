@@ -2,9 +2,14 @@
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from flask import Flask, Request, request
+from flask import Flask, request
 from werkzeug.exceptions import BadRequest, SecurityError
+from werkzeug.wsgi import get_host
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 # A name or an address (RFC 3986, section 3.2.2), perhaps with a port. Names in a network of
 # containers have underscores.
@@ -22,24 +27,24 @@ def init_app(app: Flask, *, exempt: str) -> None:
 
     @app.before_request
     def check_host() -> None:
-        request.host = _host(request)  # Flask leaves it empty where it has an underscore
-        if request.blueprint == exempt:
+        host = request.host = _host(request.environ)  # Flask knows no names with underscores
+        if (host and not trusted) or request.blueprint == exempt:
             return
-        if not request.host:
+        if not host:
             raise BadRequest("Host is missing or malformed")
-        if trusted and not _is_among(request.host, trusted):
+        if not _is_among(host, trusted):
             raise SecurityError("The service does not go by the name in Host")
 
 
-def _host(request: Request) -> str:
+def _host(environ: "WSGIEnvironment") -> str:
     """Return the host that was asked for; empty if there is none, or one that is malformed.
 
     Only HTTP/1.0 may leave it out (RFC 9112, section 3.2): then it is the server's own.
     """
-    given = request.environ.get("HTTP_HOST")
-    if given is None and request.environ["SERVER_PROTOCOL"] == "HTTP/1.0":
-        return request.host
-    return _sound(given or "", request.scheme)
+    given = environ.get("HTTP_HOST")
+    if given is None and environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+        return get_host(environ)
+    return _sound(given or "", environ["wsgi.url_scheme"])
 
 
 @lru_cache(maxsize=1024)

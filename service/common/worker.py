@@ -386,7 +386,7 @@ class BufferingWorker(Worker):
         intake = conn.intake
         try:
             # It may have come with the one before; then nothing more is taken in.
-            piece = None if intake.is_whole() else conn.receive()
+            piece = None if intake.received and intake.is_whole() else conn.receive()
             intake.received += piece or b""
             if intake.is_whole():
                 return self._serve
