@@ -267,25 +267,26 @@ def _rows(
     give from its first row on: the products that share all values of the place but the
     last and are beyond it there, those that share all but the last two, and so on.
     """
+    # No index has the order of several columns and the id: they are sorted, and only what is in
+    # the page is rendered, not what was sorted or skipped.
+    is_rendered_last = skip or bool(sort[1:-1])
+    columns = [product_json.label("product"), *(catalogue.c[name] for name, _ in sort)]
     branches = [
-        select(product_json.label("product"), *(catalogue.c[name] for name, _ in sort))
+        select(*(catalogue.c if is_rendered_last else columns))
         .where(*narrowed.conditions(), *beyond)
         .order_by(*_order(catalogue.c, sort))
         .limit(bindparam("limit"))
         for beyond in (_ranges(sort, nulls) if nulls else [[]])
     ]
-    if skip:
-        # Only what is in the page is rendered, not what is skipped.
-        rows = branches[0].with_only_columns(*catalogue.c).offset(bindparam("offset"))
+    rows = branches[0].offset(bindparam("offset")) if skip else branches[0]
+    if len(branches) > 1:
+        ranges = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
+        rows = select(ranges).order_by(*_order(ranges.c, sort)).limit(bindparam("limit"))
+    if is_rendered_last:
         page = rows.subquery(catalogue.name)
         statement = select(ProductJSON(*page.c)).order_by(*_order(page.c, sort))
-    elif len(branches) == 1:
-        statement = branches[0].with_only_columns(product_json)
     else:
-        ranges = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
-        statement = (
-            select(ranges.c.product).order_by(*_order(ranges.c, sort)).limit(bindparam("limit"))
-        )
+        statement = rows.with_only_columns(rows.selected_columns.product)
     return statement.execution_options(prepare=not narrowed.counts)
 
 
