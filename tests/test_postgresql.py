@@ -387,10 +387,7 @@ def test_a_refusal_that_was_long_in_coming_is_silence(monkeypatch: pytest.Monkey
     wait_for(lambda: askers() == 0)
 
 
-def test_one_thread_asks_a_silent_server_until_it_answers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(postgresql, "CONNECT_SECONDS", 1)
+def test_one_thread_asks_a_silent_server_until_it_answers() -> None:
     gate = postgresql.Gate()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(20)

@@ -75,14 +75,15 @@ class Gate:
         begun = monotonic()
         try:
             psycopg.connect(**self.arguments).close()
-        except (psycopg.Error, OSError):
-            return not _is_silence(begun)
+        except (psycopg.Error, OSError) as error:
+            return not _is_silence(error, begun)
         return True
 
 
-def _is_silence(begun: float) -> bool:
-    """Say whether a connection that failed was waited for in vain; a refusal is an answer."""
-    return monotonic() - begun >= CONNECT_SECONDS
+def _is_silence(error: Exception, begun: float) -> bool:
+    """Say whether a connection was waited for in vain; a refusal is an answer."""
+    is_timeout = isinstance(error, psycopg.errors.ConnectionTimeout)
+    return is_timeout or monotonic() - begun >= CONNECT_SECONDS
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -169,8 +170,8 @@ def _connect(gate: Gate, arguments: dict[str, Any]) -> BoundedConnection:
     begun = monotonic()
     try:
         connection = BoundedConnection.connect(**arguments)
-    except psycopg.Error:
-        if _is_silence(begun):
+    except psycopg.Error as error:
+        if _is_silence(error, begun):
             gate.shut()
         raise
     connection.gate = gate
