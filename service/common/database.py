@@ -277,9 +277,7 @@ def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]
 
 def sqlite_file(url: URL) -> Path | None:
     """Return the file that holds the database, whether it is there or not; None if no file does."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return None
-    return Path(str(url.database))
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 @contextmanager
@@ -336,7 +334,7 @@ def _open_existing_file(
     options: dict[str, Any],
 ) -> None:
     """Keep SQLite from answering a wrong path with a new, empty database."""
-    if arguments[0] != ":memory:" and not options.get("uri"):
+    if not options.get("uri"):
         arguments[0] = f"file:{quote(arguments[0])}?mode=rw"
         options["uri"] = True
 
