@@ -8,12 +8,15 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from service import create_app
 from tests.factories import product_body
 
+paths = pytest.mark.parametrize(
+    "path", ["/products", "/products/1", "/openapi.json", "/", "/nothing"]
+)
 MALFORMED = ["", "a b", "shop.example.com:x", "<b>", "a/b", "a,b", "[::1", "a:123456", "é"]
 
 
 @pytest.fixture
 def client(sqlite_app: Flask) -> FlaskClient:
-    """Give a client of a service that goes by two names and all below a third."""
+    """Give a client of a service that goes by three names and all below a fourth."""
     hosts = "products, web_1, Shop.example.com,.example.org"
     uri = sqlite_app.config["DATABASE_URI"]
     return create_app({"DATABASE_URI": uri, "TRUSTED_HOSTS": hosts}).test_client()
@@ -50,7 +53,7 @@ def test_it_answers_for_its_names(client: FlaskClient, host: str) -> None:
         "evilexample.org",
     ],
 )
-@pytest.mark.parametrize("path", ["/products", "/products/1", "/openapi.json", "/", "/nothing"])
+@paths
 def test_it_answers_for_no_other(client: FlaskClient, host: str, path: str) -> None:
     response = client.get(path, headers={"Host": host})
 
@@ -59,8 +62,9 @@ def test_it_answers_for_no_other(client: FlaskClient, host: str, path: str) -> N
 
 
 @pytest.mark.parametrize("host", MALFORMED)
-def test_it_answers_for_no_nameless_one(client: FlaskClient, host: str) -> None:
-    response = client.get("/products", environ_overrides={"HTTP_HOST": host})
+@paths
+def test_it_answers_for_no_nameless_one(client: FlaskClient, host: str, path: str) -> None:
+    response = client.get(path, environ_overrides={"HTTP_HOST": host})
 
     assert (response.status_code, response.mimetype) == (400, "application/problem+json")
     assert response.get_json()["detail"] == "Host is missing or malformed"
