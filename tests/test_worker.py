@@ -317,26 +317,62 @@ def test_a_request_that_does_not_end_is_given_up(
         running.wait_for_clients(0)
 
 
-def test_a_request_that_has_just_come_is_not_given_up(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def renewed(running: Running, monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Renew the time of a client just as the main thread gives it up, as its thread may do."""
     number = ClientSocket.fileno
     renewed = Event()
 
     def renew_and_number(sock: ClientSocket) -> int:
         for conn in running.worker.connections:
             if vars(conn).get("deadline") == 0:
-                conn.deadline = time.monotonic() + SECONDS  # as another thread may have just done
+                conn.deadline = time.monotonic() + SECONDS
                 renewed.set()
         return number(sock)
 
     monkeypatch.setattr(ClientSocket, "fileno", renew_and_number)
+    return renewed
+
+
+def test_a_request_that_has_just_come_is_not_given_up(running: Running, renewed: Event) -> None:
     with running.connect() as client:
         running.wait_for_clients(1)
         next(iter(running.worker.connections)).deadline = 0
         assert renewed.wait(SECONDS)
         client.sendall(GET)
         assert answer(client).status == 200
+
+
+def test_a_request_that_came_with_another_is_not_forgotten(
+    running: Running, renewed: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = running.worker.wsgi
+    begun = {"/products": Event(), "/health": Event()}
+    goes_on = {"/products": Event(), "/health": Event()}
+
+    def slow(environ: Any, start_response: Any) -> Any:
+        begun[environ["PATH_INFO"]].set()
+        assert goes_on[environ["PATH_INFO"]].wait(SECONDS)
+        return app(environ, start_response)
+
+    slow.config = app.config  # type: ignore[attr-defined]
+    monkeypatch.setattr(running.worker, "wsgi", slow)
+    with running.connect() as many, running.connect() as other:
+        many.sendall(GET * 50)
+        assert begun["/products"].wait(SECONDS)
+        other.sendall(GET.replace(b"/products", b"/health"))
+        goes_on["/products"].set()
+        assert begun["/health"].wait(SECONDS)  # which the only thread is busy with now
+        (waiting,) = (conn for conn in running.worker.connections if conn.intake.received)
+        waiting.deadline = 0
+        assert renewed.wait(SECONDS)
+        goes_on["/health"].set()
+        answers = 0
+        stream = many.makefile("rb")
+        while answers < 50:
+            line = stream.readline()
+            assert line
+            answers += line == b"HTTP/1.1 200 OK\r\n"
 
 
 def test_a_client_that_goes_away_is_forgotten(running: Running) -> None:
