@@ -2,44 +2,46 @@
 
 import logging
 import os
-import re
 import resource
 import signal
-from socket import socket
-from typing import Any, cast
+import socket
+from contextlib import suppress
 
-from flask import Flask
 from flask.cli import load_dotenv
-from gunicorn import util
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from service.common.cpus import available_cpus
-from service.common.error_handlers import problem_response
-from service.common.log_handlers import sound_request_id, take_over
+from service.common.log_handlers import take_over
 from service.common.metrics import MEMORY, SharedMetrics
-from service.common.worker import ClientSocket
 from service.config import load_settings
-
-REQUEST_ID_FIELD = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 
 load_dotenv()
 _settings = load_settings(os.environ)
 
-bind = f"0.0.0.0:{_settings.PORT}"
-worker_class = "service.common.worker.BufferingWorker"
+
+def _any_address() -> str:
+    """Return the address of all interfaces; that of IPv6 where it takes IPv4 as well."""
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::", 0))
+        if not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            return "[::]"
+    return "0.0.0.0"  # noqa: S104  # a container serves whoever can reach it
+
+
+bind = f"{_any_address()}:{_settings.PORT}"
+worker_class = "service.server.worker.BridgeWorker"
 workers = _settings.WEB_CONCURRENCY or available_cpus()
 threads = _settings.WEB_THREADS
 # Longer than a proxy keeps its connections (60 s in nginx): it is the proxy that closes them.
 keepalive = 75
-graceful_timeout = 25
-forwarded_allow_ips = _settings.FORWARDED_ALLOW_IPS
+graceful_timeout = 27
+# TRUSTED_PROXIES alone decides whose headers are believed.
+forwarded_allow_ips = ""
 control_socket_disable = True
-# What a query and a cursor may have in them needs more than 4 KiB; a whole head has 64 KiB.
-limit_request_line = 0
-# A slow client costs a file, and no thread.
+# A connection costs a file, and no thread.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 _files = 8192 if _most_files == resource.RLIM_INFINITY else min(_most_files, 8192)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_files, _most_files))
@@ -58,16 +60,6 @@ class AppLogger(Logger):
         take_over(self.error_log, self.loglevel)
         take_over(logging.getLogger(), "WARNING")
         logging.captureWarnings(capture=True)
-
-    def warning(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """Leave out what quotes a refused request: a token may be in it. It has its own line."""
-        if not str(msg).startswith("Invalid request from"):
-            super().warning(msg, *args, **kwargs)
-
-    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """Leave out queries, and what the app has written with the request's id before."""
-        if msg != "Error handling request":
-            super().exception(msg, *(str(arg).partition("?")[0] for arg in args), **kwargs)
 
 
 logger_class = AppLogger
@@ -101,28 +93,3 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
 def on_exit(server: Arbiter) -> None:
     """Leave nothing behind."""
     vars(server)["metrics"].remove()
-
-
-def post_worker_init(worker: Worker) -> None:
-    """Answer what gunicorn itself refuses as the app answers the rest, and write it down."""
-    watch = cast("Flask", worker.wsgi).extensions.get("watch")
-
-    def write_problem(sock: socket, status_int: int, reason: str, mesg: str) -> None:
-        asked = cast("ClientSocket", sock).asked.partition(b"\r\n\r\n")[0] + b"\r\n"
-        given = REQUEST_ID_FIELD.search(asked)
-        request_id = sound_request_id(given and given[1].decode("latin-1"))
-        head, body = problem_response(status_int, mesg, request_id)
-        if asked.lstrip().startswith(b"HEAD "):
-            body = b""
-        if watch:  # the benchmark's floor has none
-            watch.refused(status_int, request_id, len(body), _client(sock))
-        util.write_nonblock(sock, head + body)
-
-    util.write_error = write_problem
-
-
-def _client(sock: socket) -> str:
-    try:
-        return str(sock.getpeername()[0])
-    except OSError:
-        return "-"

@@ -3,10 +3,12 @@
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote
 from zlib import crc32
@@ -36,7 +38,9 @@ ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 DECODER = json.JSONDecoder(parse_float=Decimal)
 LIKE_SPECIAL = re.compile(r"[%_\\]")
 FIRST_BATCH = 100
-BATCH = 2_000
+MAX_BATCH = 1_000
+# A stream holds this much of its list while its client does not read.
+BATCH_BYTES = 256 * 1024
 
 # A column to sort by, and whether it descends.
 Key = tuple[str, bool]
@@ -108,20 +112,31 @@ class Listing:
         values = {**self.values, **place, "limit": limit, "offset": offset}
         return [row[0] for row in read(statement, values)]
 
-    def batches(self) -> Iterator[list[str]]:
-        """Yield all products, some at a time; no connection is held in between."""
-        listing, size = self, FIRST_BATCH
-        while rows := listing.rows(size):
-            yield rows
-            if len(rows) < size:
-                return
-            listing = replace(self, after=_place(rows[-1], self.sort))
-            size = BATCH
-
-    def stream(self) -> Iterator[str]:
+    def stream(self) -> Iterator[bytes]:
         """Return the JSON array of all products, piece by piece; the first is fetched now."""
-        batches = self.batches()
-        return _array(next(batches, []), batches)
+        pieces = self._pieces()
+        return _from(next(pieces), pieces)
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the array in pieces of about ``BATCH_BYTES``; nothing else is kept in between.
+
+        No connection is held either. What a piece has no room for is fetched again.
+        """
+        listing, size, start = self, FIRST_BATCH, b"["
+        while rows := listing.rows(size):
+            batch = [row.encode() for row in rows]
+            ends = list(accumulate(map(len, batch)))
+            count = max(bisect_right(ends, BATCH_BYTES), 1)
+            is_end = count == len(rows) < size
+            listing = replace(self, after=_place(rows[count - 1], self.sort))
+            size = min(max(count * BATCH_BYTES // ends[count - 1], 1), MAX_BATCH)
+            batch[0] = start + batch[0]
+            piece, start = b",".join(batch[:count]), b","
+            del rows, batch
+            yield piece
+            if is_end:
+                break
+        yield b"]" if start == b"," else b"[]"
 
     def page(self, limit: int, address: str) -> tuple[str, str]:
         """Return a page as a JSON array, and its ``Link`` header (RFC 8288) to ``address``."""
@@ -233,11 +248,11 @@ def _place(row: str, sort: tuple[Key, ...]) -> Place:
     return tuple(product[name] for name, _ in sort)
 
 
-def _array(first: list[str], remaining: Iterator[list[str]]) -> Iterator[str]:
-    yield "[" + ",".join(first)
-    for rows in remaining:
-        yield "," + ",".join(rows)
-    yield "]"
+def _from(piece: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield ``piece`` and the others; none is kept when it has been taken."""
+    yield piece
+    for piece in pieces:  # noqa: PLR1704  # lets the first one go
+        yield piece
 
 
 def _without_place(query_string: bytes) -> str:

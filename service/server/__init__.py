@@ -1,0 +1,1 @@
+"""How gunicorn serves the app: uvicorn speaks HTTP, a thread pool runs the WSGI app."""
