@@ -73,7 +73,7 @@ def create_product() -> Response:
     """Create a product."""
     product_id, product = write(_insert, new_product(request))[0]
     location = f"{address(request)}/{product_id}"
-    return _answer(product, status.HTTP_201_CREATED, {"Location": location})
+    return _answer(product, status.HTTP_201_CREATED, Location=location)
 
 
 @blueprint.get("/<product_id:product_id>")
@@ -84,7 +84,7 @@ def read_product(product_id: int) -> Response:
     check_match(request, tag)
     if not is_modified(request, tag):
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
-    return _answer(product)
+    return _answer(product, ETag=tag)
 
 
 @blueprint.put("/<product_id:product_id>")
@@ -131,7 +131,6 @@ def _first(product_id: int, found: Rows) -> str:
     return str(found[0][0])
 
 
-def _answer(product: str, code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    response = JSONResponse(product, code, headers, content_type=JSON)
-    response.headers["ETag"] = entity_tag(product)
-    return response
+def _answer(product: str, code: int = 200, **headers: str) -> Response:
+    tag = headers.pop("ETag", None) or entity_tag(product)
+    return JSONResponse(product, code, {"ETag": tag, **headers}, content_type=JSON)

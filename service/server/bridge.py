@@ -8,13 +8,11 @@ is busy only while the app computes, however slowly a client sends or reads.
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import Context
-from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
-from types import TracebackType
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -31,24 +29,23 @@ SMALL_BODY_BYTES = 8 * 1024
 JOINED_BYTES = 64 * 1024
 RETRY_AFTER_SECONDS = 2
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+Headers = list[tuple[bytes, bytes]]
+Part = tuple[int, Headers, bytes, bool]
 
 
 class ThreadPool:
     """A fixed number of threads that run functions for the event loop."""
 
     def __init__(self, size: int) -> None:
-        self._jobs: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = (
-            SimpleQueue()
-        )
+        self._jobs: SimpleQueue[Any] = SimpleQueue()
         self._threads = [Thread(target=self._work, daemon=True) for _ in range(size)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
+    def submit(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """Return a future of the running event loop for what ``function`` returns or raises."""
         future = asyncio.get_running_loop().create_future()
-        self._jobs.put((function, future))
+        self._jobs.put((future, function, args))
         return future
 
     def close(self, seconds: float) -> None:
@@ -59,23 +56,18 @@ class ThreadPool:
             thread.join(seconds)
 
     def _work(self) -> None:
-        while job := self._jobs.get():
-            function, future = job
+        for future, function, args in iter(self._jobs.get, None):
             try:
-                settle = partial(_settle, future, function(), None)
+                outcome = future.set_result, function(*args)
             except Exception as error:  # noqa: BLE001  # it is raised where the future is awaited
-                settle = partial(_settle, future, None, error)
+                outcome = future.set_exception, error
             with suppress(RuntimeError):  # the event loop has been closed
-                future.get_loop().call_soon_threadsafe(settle)
+                future.get_loop().call_soon_threadsafe(_settle, future, *outcome)
 
 
-def _settle(future: "asyncio.Future[Any]", result: Any, error: Exception | None) -> None:
-    if future.cancelled():
-        return
-    if error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+def _settle(future: "asyncio.Future[Any]", settle: Callable[[Any], None], value: Any) -> None:
+    if not future.cancelled():
+        settle(value)
 
 
 class Unread(io.RawIOBase):
@@ -89,98 +81,92 @@ class Unread(io.RawIOBase):
         raise self._reason
 
 
-class Exchange:
-    """One call of the WSGI app. Its methods may be called in any thread."""
+class HeadWithBody:
+    """Holds the head of an answer until its body begins: one packet instead of two."""
 
-    def __init__(self, app: Any, environ: dict[str, Any], is_gone: Callable[[], bool]) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+    def __init__(self, cycle: Any) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write the head together with what comes next."""
+        if self._head:
+            self._cycle.transport = self._transport
+            self._transport.writelines([self._head, data])
+        self._head = data
+
+
+def parts(app: Any, environ: dict[str, Any], is_gone: Callable[[], bool]) -> Generator[Part]:
+    """Call a WSGI app; yield status, headers, a part of the body, and whether it is the last.
+
+    A part is one piece of a stream, or many of a body of known length. The app is asked for the
+    end of a body only if its client is still there, so it can tell whether an answer arrived.
+    """
+    start: list[Any] = []
+    ready: list[bytes] = []
+    is_sent = False
+    missing = None
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        nonlocal missing
+        if exc_info and is_sent:
+            raise exc_info[1].with_traceback(exc_info[2])
+        if start and not exc_info:
+            raise RuntimeError("start_response was called twice")
+        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        start[:] = int(status[:3]), encoded
+        length = _length(encoded)
+        missing = int(length) if length else None
+        return ready.append
+
+    body = app(environ, start_response)
+    try:
+        size = 0
+        for piece in body:
+            ready.append(piece)
+            size += len(piece)
+            if size < (1 if missing is None else min(missing, JOINED_BYTES)):
+                continue
+            if size == missing and not is_gone():
+                continue
+            yield *start, b"".join(ready), False
+            is_sent = True
+            missing = None if missing is None else missing - size
+            ready.clear()
+            size = 0
+    finally:
+        if hasattr(body, "close"):
+            body.close()
+    yield *start, b"".join(ready), True
+
+
+class Steps:
+    """Runs a generator in a context of its own, step by step, each in any thread."""
+
+    def __init__(self, generator: Generator[Part]) -> None:
         self.is_closed = False
-        self._app = app
-        self._environ = environ
-        self._is_gone = is_gone
+        self._generator = generator
         self._context = Context()
         self._lock = Lock()
-        self._body: Iterable[bytes] = ()
-        self._pieces: Iterator[bytes] | None = None
-        self._ready: list[bytes] = []
-        self._is_begun = False
-        self._missing: int | None = None
-        """How many bytes of a body of known length are still to come."""
 
-    def step(self) -> tuple[bytes, bool]:
-        """Return the next part of the body, and whether it is the last; raises what the app does.
-
-        From the first part on, ``status`` and ``headers`` are those of the answer.
-        """
+    def next(self) -> Part:
+        """Return the next part; raises what the app does."""
         with self._lock:
-            return self._context.run(self._step)
+            part = self._context.run(next, self._generator)
+            self.is_closed = part[-1]
+            return part
 
     def close(self) -> None:
-        """Tell the app, once, that nothing more is wanted of its answer."""
+        """End the generator where it is."""
         with self._lock:
-            self._context.run(self._close)
-
-    def _step(self) -> tuple[bytes, bool]:
-        try:
-            if self._pieces is None:
-                self._body = self._app(self._environ, self._start_response)
-                self._pieces = iter(self._body)
-            part, is_last = self._take(self._pieces)
-        except BaseException:
-            self._close()
-            raise
-        self._is_begun = True
-        if is_last:
-            self._close()
-        return part, is_last
-
-    def _close(self) -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            if hasattr(self._body, "close"):
-                self._body.close()
-
-    def _take(self, pieces: Iterator[bytes]) -> tuple[bytes, bool]:
-        """Take one piece of a stream, or many of a body of known length."""
-        size, is_last = 0, True
-        for piece in pieces:
-            self._ready.append(piece)
-            size += len(piece)
-            if size < (1 if self._missing is None else min(self._missing, JOINED_BYTES)):
-                continue
-            is_last = size == self._missing
-            # An app that is not asked for the end of its answer knows that the client has gone.
-            if not is_last or self._is_gone():
-                break
-        part = b"".join(self._ready)
-        self._ready.clear()
-        if self._missing is not None:
-            self._missing -= len(part)
-        return part, is_last
-
-    def _start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], None]:
-        if exc_info and self._is_begun:
-            raise exc_info[1].with_traceback(exc_info[2])
-        if self.status and not exc_info:
-            raise RuntimeError("start_response was called twice")
-        self.status = int(status[:3])
-        self.headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
-        length = dict(self.headers).get(b"content-length")
-        self._missing = int(length) if length else None
-        return self._ready.append
+            self._context.run(self._generator.close)
 
 
 class Bridge:
     """The ASGI app that runs a WSGI app in a thread pool."""
 
-    def __init__(
-        self, app: Any, *, threads: int, max_body: int, inline: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, app: Any, *, threads: int, max_body: int, inline: tuple[str, ...]) -> None:
         """Serve ``app`` with this many threads.
 
         Bodies are collected up to ``max_body`` bytes; the app refuses larger ones. The paths in
@@ -208,10 +194,12 @@ class Bridge:
         self, environ: dict[str, Any], cycle: Any, receive: Any, body: bytearray
     ) -> io.IOBase:
         """Append the request's body to ``body``; return what the app reads."""
-        if int(environ.get("CONTENT_LENGTH", 0)) > self._max_body:
+        if int(environ.get("CONTENT_LENGTH", 0)) > self._max_body or not (
+            cycle.more_body or cycle.body
+        ):
             return io.BytesIO()
         try:
-            async with asyncio.timeout(BODY_SECONDS if cycle.more_body else None):
+            async with asyncio.timeout(BODY_SECONDS):
                 is_whole = False
                 while not is_whole and len(body) <= self._max_body:
                     message = await receive()
@@ -224,31 +212,20 @@ class Bridge:
                     is_whole = not message.get("more_body", False)
         except TimeoutError:
             return Unread(RequestTimeout(f"The body took more than {BODY_SECONDS} seconds"))
-        if body:
-            environ["CONTENT_LENGTH"] = str(len(body))
+        environ["CONTENT_LENGTH"] = str(len(body))
         return io.BytesIO(body)
 
     async def _answer(self, environ: dict[str, Any], cycle: Any, receive: Any, send: Any) -> None:
-        exchange = Exchange(self._app, environ, cycle.transport.is_closing)
+        """Run the app, and send each part of its answer before the next one is asked for."""
+        answer = Steps(parts(self._app, environ, cycle.transport.is_closing))
         try:
-            if environ["PATH_INFO"] in self._inline:
-                part, is_last = exchange.step()
-            else:
-                part, is_last = await self.pool.submit(exchange.step)
+            is_inline = environ["PATH_INFO"] in self._inline
+            first = answer.next() if is_inline else await self.pool.submit(answer.next)
+            status, headers, part, is_last = first
             if is_unread := cycle.more_body:
-                exchange.headers.append((b"connection", b"close"))
-            is_framed = environ["SERVER_PROTOCOL"] != "HTTP/1.0" or b"content-length" in dict(
-                exchange.headers
-            )
-            if not is_framed:  # HTTP/1.0 has no chunks: the body ends with the connection
-                cycle.chunked_encoding = False
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": exchange.status,
-                    "headers": exchange.headers,
-                }
-            )
+                headers.append((b"connection", b"close"))
+            is_framed = _begin(cycle, headers)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             while True:
                 if not is_framed:
                     cycle.expected_content_length = len(part)
@@ -256,7 +233,7 @@ class Bridge:
                 await send({"type": "http.response.body", "body": part, "more_body": more})
                 if is_last or cycle.transport.is_closing():
                     break
-                part, is_last = await self.pool.submit(exchange.step)
+                *_, part, is_last = await self.pool.submit(answer.next)
             if is_unread:
                 await _discard(receive)
                 await send({"type": "http.response.body"})
@@ -265,10 +242,27 @@ class Bridge:
                 raise
             cycle.transport.close()  # the app has logged it, and nothing more can be said
         finally:
-            if not exchange.is_closed:
-                self.pool.submit(exchange.close)
+            if not answer.is_closed:
+                self.pool.submit(answer.close)
             if cycle.transport.is_closing():
                 cycle.disconnected = True  # uvicorn tells only the last request of a connection
+
+
+def _begin(cycle: Any, headers: Headers) -> bool:
+    """Have the head sent with the body; return whether the body says by itself where it ends.
+
+    HTTP/1.0 has no chunks: there, a body of unknown length ends with the connection.
+    """
+    if cycle.scope["method"] != "HEAD":
+        cycle.transport = HeadWithBody(cycle)
+    if cycle.scope["http_version"] == "1.0" and not _length(headers):
+        cycle.chunked_encoding = False
+        return False
+    return True
+
+
+def _length(headers: Headers) -> bytes | None:
+    return next((value for name, value in headers if name.lower() == b"content-length"), None)
 
 
 async def _discard(receive: Any) -> None:

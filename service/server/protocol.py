@@ -16,15 +16,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 100
-# Two of these would leave open which one counts (RFC 9112, sections 3.2 and 6.1).
-UNIQUE = {b"host", b"transfer-encoding"}
 # From the opening of a connection to its first byte; from there to the end of a head.
 FIRST_BYTE_SECONDS = 10
 HEAD_SECONDS = 60
 # How long a client may take nothing of its answer.
 STALL_SECONDS = 30
-# How long the rest of a refused request is discarded, and how long an idle connection is kept when
-# the worker ends: its next request may be under way.
+# How long a refused client has to read why, and how long an idle connection is kept when the
+# worker ends: its next request may be under way.
 LINGER_SECONDS = 2
 TICK_SECONDS = 1
 # Of so many connections the idle one with the nearest deadline makes room for a new one.
@@ -36,23 +34,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     max_connections: ClassVar[int] = 1000
     deadline = math.inf
-    """When to close it if it is idle, on the event loop's clock."""
+    """When to close it if it is idle, on the event loop's clock; uvicorn sees to keep-alive."""
     is_ending = False
     """Whether the worker ends, so that the next answer is the last."""
-    is_refused = False
-    """Whether what is received is discarded."""
-    refusal = 400
-    _is_head = False
-    _head_size = 0
     _unparsed = 0
-    """How many bytes have come since the last head, or the last part of a body, ended."""
+    """How many bytes have come since the last head, or the last piece of a body, ended."""
     _unsent = (0, 0)
     _moved_at = 0.0
     _ticker: TimerHandle
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered, or has come but for its body."""
+        """Whether no request has come of which the answer is still to come."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: Any) -> None:
@@ -70,7 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._ticker.cancel()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
         """Answer what has come whole, though the client sends no more."""
         if self.is_idle or self.cycle.more_body:
             return False
@@ -78,68 +71,61 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, unless the connection is to be closed."""
-        if self.is_refused:
-            return
-        self._unset_keepalive_if_required()
+        """Parse what has come."""
         self._unparsed += len(data)
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade:  # it is ignored (RFC 9110, section 7.8), with all after it
-            self.cycle.keep_alive = False
-            self.is_refused = True
+            self._stop_reading()
         except HttpParserError:
-            self._refuse(self.refusal)
+            self._refuse()
         else:
             if self._unparsed > MAX_HEAD_BYTES:
-                self._refuse(431)
+                self._refuse()
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_message_begin()
-        self._is_head = True
-        self._head_size = 0
+        self._unset_keepalive_if_required()
         self.deadline = self.loop.time() + HEAD_SECONDS
 
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the request's target."""
-        self._count(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer must not pass for one (RFC 9110, section 6.5.1)."""
-        if not self._is_head:
-            return
-        self._count(len(name) + len(value))
+        """Take a header."""
         name = name.lower()
-        if name in UNIQUE and any(name == known for known, _ in self.headers):
-            raise ValueError("a header that must be unique is not")
+        # Two of these would leave open which one counts (RFC 9112, sections 3.2 and 6.1).
+        is_unique = name in {b"host", b"transfer-encoding"}
+        if is_unique and any(name == known for known, _ in self.headers):
+            raise ValueError("there are two of a header that must be unique")
         if name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise ValueError("a coding is not supported")
+            raise ValueError("this coding is not supported")
         super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise ValueError("there are too many headers")
 
     def on_headers_complete(self) -> None:
         """Have the request answered."""
-        self._is_head = False
+        self._unparsed = len(self.url) + sum(len(n) + len(v) for n, v in self.headers)
+        version = self.parser.get_http_version()
+        has_chunks = any(name == b"transfer-encoding" for name, _ in self.headers)
+        if self._unparsed > MAX_HEAD_BYTES or version not in (
+            {"1.1"} if has_chunks else {"1.0", "1.1"}
+        ):
+            raise ValueError("the head is too large, or of a version that is not supported")
         self._unparsed = 0
         self.deadline = math.inf
-        version = self.parser.get_http_version()
-        if version not in {"1.0", "1.1"}:
-            self.refusal = 505
-            raise ValueError("the version is not supported")
-        if version == "1.0" and any(name == b"transfer-encoding" for name, _ in self.headers):
-            raise ValueError("HTTP/1.0 has no chunks")
         if not self.url.startswith(b"/"):
             self._use_origin_form()
         super().on_headers_complete()
-        self.scope["extensions"] = {"cycle": self.cycle}  # type: ignore[typeddict-item]  # ours
+        self.headers = []  # of trailers, which must not pass for headers (RFC 9110, section 6.5.1)
+        extensions: Any = {"cycle": self.cycle}  # for what the bridge needs and ASGI does not have
+        self.scope["extensions"] = extensions
         if self.is_ending:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Take a piece of the body."""
         self._unparsed = 0
         super().on_body(body)
 
@@ -147,12 +133,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the request."""
         self._unparsed = 0
         super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for one."""
-        super().on_response_complete()
-        if self.is_idle:
-            self.deadline = self.loop.time() + self.timeout_keep_alive
 
     def shutdown(self) -> None:
         """Answer what has come or is about to come, then close."""
@@ -162,14 +142,8 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
-    def _count(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
-            self.refusal = 431
-            raise ValueError("the head is too large")
-
     def _use_origin_form(self) -> None:
-        """Replace another form of the target (RFC 9112, section 3.2); its host goes before."""
+        """Replace another form of the target (RFC 9112, section 3.2); its host goes first."""
         if self.url == b"*" and self.parser.get_method() == b"OPTIONS":
             self.url = b"/"
             return
@@ -177,37 +151,40 @@ class BoundedProtocol(HttpToolsProtocol):
         if target.scheme not in {b"http", b"https"} or not target.netloc or b"@" in target.netloc:
             raise ValueError("the target is malformed")
         self.url = (target.path or b"/") + (b"?" + target.query if target.query else b"")
-        self.headers[:] = [
-            (name, target.netloc if name == b"host" else value) for name, value in self.headers
-        ]
+        self.headers[:] = [(n, target.netloc if n == b"host" else v) for n, v in self.headers]
 
-    def _refuse(self, status: int) -> None:
-        """Answer what is no HTTP, unless an answer is under way: then that is the last."""
-        self.is_refused = True
-        self.logger.warning("Refused a malformed request of %s with %d", self.client, status)
+    def _stop_reading(self) -> None:
+        """Close the connection after the answer to what has come whole."""
+        self.cycle.keep_alive = False
+        self.flow.pause_reading()
+
+    def _refuse(self) -> None:
+        """Refuse what is no HTTP, or too much; an answer that is under way is sent before."""
+        is_large = self._unparsed > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
+        line = STATUS_LINE[431 if is_large else 400]
+        self.logger.warning("Refused what %s sent: %s", self.client, line.decode().strip())
         if self.pipeline:
             self.transport.close()
-            return
-        if not self.is_idle and not self.cycle.more_body:
-            self.cycle.keep_alive = False
-            return
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        line = STATUS_LINE[status]
-        text = line.partition(b" ")[2]
-        self.transport.write(
-            b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (line, len(text), text)
-        )
-        self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        elif not self.is_idle and not self.cycle.more_body:
+            self._stop_reading()
+        else:
+            if self.cycle is not None:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            self.flow.pause_reading()
+            head = line + b"content-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head)
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def _tick(self) -> None:
         """Close the connection if its client is late."""
         now = self.loop.time()
         if size := self.transport.get_write_buffer_size():
-            unsent = (size, self._in_kernel())
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            # With what the kernel holds, so that also a client that reads very slowly is seen.
+            queued = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+            unsent = (size, struct.unpack("i", queued)[0])
             if unsent != self._unsent:
                 self._unsent, self._moved_at = unsent, now
             elif now - self._moved_at > STALL_SECONDS:
@@ -217,10 +194,3 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.is_idle and now >= self.deadline:
                 self.transport.close()
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
-
-    def _in_kernel(self) -> int:
-        """Return how many bytes the kernel keeps that the client has not acknowledged."""
-        socket = self.transport.get_extra_info("socket")
-        size: int
-        (size,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
-        return size

@@ -3,22 +3,23 @@
 import signal
 import sys
 from types import FrameType
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn
 
 from uvicorn_worker import UvicornWorker
 
 from service.server.bridge import Bridge
 from service.server.protocol import BoundedProtocol
 
-# These never block, and are answered even if no thread is free.
-INLINE_PATHS = frozenset({"/health"})
+# gunicorn kills a worker that needs longer than its graceful timeout; so long before, the last
+# answers are cut off, and each thread of the app has a part of it to write that down.
 EXIT_SECONDS = 1
 
 
-class BridgeWorker(UvicornWorker):
-    """Serves HTTP/1.1 without TLS, as to a proxy, with ``threads`` threads."""
+class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
+    """Serves HTTP/1.1 without TLS, as to a proxy; only the app knows which proxies to trust."""
 
-    CONFIG_KWARGS = {
+    wsgi: Any
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
         "http": BoundedProtocol,
         "ws": "none",
@@ -26,32 +27,26 @@ class BridgeWorker(UvicornWorker):
         "interface": "asgi3",
         "access_log": False,
         "server_header": False,
-        "proxy_headers": False,  # only the app knows which proxies to trust
+        "proxy_headers": False,
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         BoundedProtocol.max_connections = self.cfg.worker_connections
-        # gunicorn kills a worker that takes longer than this.
         self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout - 2 * EXIT_SECONDS
 
     def load_wsgi(self) -> None:
         """Put the bridge in front of the app."""
         super().load_wsgi()
-        app = cast("Any", self.wsgi)
-        self.bridge = Bridge(
-            app,
-            threads=self.cfg.threads,
-            max_body=app.config["MAX_CONTENT_LENGTH"],
-            inline=INLINE_PATHS,
-        )
-        self.wsgi = cast("Any", self.bridge)
+        app = self.wsgi
+        max_body = app.config["MAX_CONTENT_LENGTH"]
+        self.wsgi = Bridge(app, threads=self.cfg.threads, max_body=max_body, inline=("/health",))
 
     def init_signals(self) -> None:
         """End with code 0 at a signal that comes before uvicorn waits for it, or after."""
         super().init_signals()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.handle_exit)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        signal.signal(signal.SIGINT, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> NoReturn:
         """End at once; at SIGTERM uvicorn has answered what was in flight before."""
@@ -62,4 +57,4 @@ class BridgeWorker(UvicornWorker):
         try:
             super().run()
         finally:
-            self.bridge.pool.close(EXIT_SECONDS)
+            self.wsgi.pool.close(EXIT_SECONDS)
