@@ -154,10 +154,6 @@ class Settings(BaseModel):
         description="how many proxies in front, one behind the other, set X-Forwarded-For, -Proto"
         " and -Host; 0 believes none of these headers",
     )
-    FORWARDED_ALLOW_IPS: str = Field(
-        "127.0.0.1,::1",
-        description="the addresses whose X-Forwarded-Proto gunicorn itself believes; * is all",
-    )
     PROMETHEUS_MULTIPROC_DIR: str = Field(
         "",
         description="where gunicorn's workers keep their metrics, emptied at each start;"

@@ -19,7 +19,6 @@ from werkzeug.exceptions import (
     default_exceptions,
 )
 
-from service.common import security_headers
 from service.common.log_handlers import request_id
 
 RETRY_AFTER_SECONDS = 2
@@ -146,18 +145,3 @@ def _detail(error: HTTPException) -> str:
         case InternalServerError():
             return "The service failed; the request_id finds the failure in its log"
     return error.description or HTTPStatus(error.code or 500).phrase
-
-
-def problem_response(status: int, detail: str, request_id: str) -> tuple[bytes, bytes]:
-    """Return the head and the body of an answer in HTTP/1.1 that the app itself cannot give."""
-    reason = HTTPStatus(status).phrase
-    safe = detail if detail and status < HTTPStatus.INTERNAL_SERVER_ERROR else reason
-    body = problem(status, safe, request_id)
-    outage = status == HTTPStatus.SERVICE_UNAVAILABLE
-    retry = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if outage else ""
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {PROBLEM}\r\n"
-        f"{retry}Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\n"
-        f"{security_headers.HEAD}\r\n"
-    )
-    return head.encode("latin-1"), body

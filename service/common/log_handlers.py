@@ -26,13 +26,11 @@ def request_id() -> str:
 
 
 def sound_request_id(given: str | None) -> str:
-    """Return the ``X-Request-ID`` that was given where it is sound, else a new one."""
-    return given if given and REQUEST_ID.fullmatch(given) else new_request_id()
+    """Return the ``X-Request-ID`` that was given where it is sound, else a new one.
 
-
-def new_request_id() -> str:
-    """Return 32 hexadecimal digits; they need be distinct, not secret."""
-    return f"{getrandbits(128):032x}"
+    A new one need be distinct, not secret.
+    """
+    return given if given and REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
 class RequestIdFilter(logging.Filter):

@@ -140,14 +140,13 @@ class Metrics:
         self.pool = PoolMetrics(self._registry)
         self._labelled = lru_cache(maxsize=None)(self._label)
 
-    def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """Count a request; one that took no known time only by its status."""
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time a request."""
         requests, durations = self._labelled(
             method if method in METHODS else OTHER_METHOD, route, status
         )
         requests.inc()
-        if seconds is not None:
-            durations.observe(seconds)
+        durations.observe(seconds)
 
     def _label(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         return self._requests.labels(method, route, status), self._seconds.labels(method, route)

@@ -23,7 +23,6 @@ PAGE = OWN_FILES.format(pictures="* data:")
 DOCUMENTATION = OWN_FILES.format(pictures="'self' data:")
 ALWAYS = [("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 BY_DEFAULT = [*ALWAYS, (POLICY, CLOSED)]
-HEAD = "".join(f"{name}: {value}\r\n" for name, value in BY_DEFAULT)
 
 
 def init_app(app: Flask) -> None:

@@ -1,6 +1,6 @@
 """Every request is watched from its arrival to the last byte: its id, its log line, its count."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,19 @@ class Watch:
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterator[bytes]:
-        """Yield the answer; write it down when the server has it all, or wants no more of it."""
+        """Return the answer; write it down when the server has it all, or wants no more of it.
+
+        The app is called at once, not at the first piece: Granian sends the head that it has
+        when this returns, although PEP 3333 lets an app begin its answer with the first piece.
+        """
+        answer = self._answer(environ, start_response)
+        next(answer)
+        return answer
+
+    def _answer(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Generator[bytes, None, None]:
+        """Yield nothing once the app has been called, and then its answer."""
         begun = perf_counter()
         request_id = environ["request_id"] = sound_request_id(environ.get("HTTP_X_REQUEST_ID"))
         status, route = HTTP_500_INTERNAL_SERVER_ERROR, NO_ROUTE
@@ -47,6 +59,7 @@ class Watch:
         try:
             body = self._wsgi_app(environ, start)
             try:
+                yield b""
                 for piece in body:
                     yield piece
                     sent += len(piece)
@@ -74,22 +87,6 @@ class Watch:
                 writer=environ.get("writer"),
                 aborted=not whole,
             )
-
-    def refused(self, status: int, request_id: str, sent: int, client: str) -> None:
-        """Write down a request that the server could not read: what it asked for is unknown."""
-        self._metrics.answered(UNKNOWN, NO_ROUTE, status, None)
-        self.log.write(
-            request_id=request_id,
-            method=UNKNOWN,
-            route=NO_ROUTE,
-            path=UNKNOWN,
-            status=status,
-            seconds=0,
-            sent=sent,
-            client=client,
-            writer=None,
-            aborted=False,
-        )
 
 
 def _path(environ: "WSGIEnvironment") -> str:
