@@ -31,4 +31,5 @@ USER 1001:1001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health', timeout=4)"]
+# gunicorn.conf.py has the rest: uvicorn in each worker, and a bridge to the app.
 CMD ["gunicorn", "wsgi:app"]

@@ -8,6 +8,7 @@ from psycopg_pool import ConnectionPool
 READ = "SELECT row_to_json(products)::text FROM products WHERE id = %s"
 
 app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024  # the server collects bodies up to this size
 pool = ConnectionPool(min_size=2, max_size=2, kwargs={"autocommit": True}, open=False)
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 WHOLE_FROM = 100
 WIDTH, LABELS, BAR = 760, 150, 18
-COLOURS = {"service": "#1f6feb", "floor": "#8b949e", "FastAPI": "#2da44e", "Fastify": "#bf8700"}
+COLOURS = {
+    "service": "#1f6feb",
+    "floor": "#8b949e",
+    "gthread": "#8250df",
+    "Granian": "#cf222e",
+    "FastAPI": "#2da44e",
+    "Fastify": "#bf8700",
+}
 
 
 @dataclass(frozen=True)

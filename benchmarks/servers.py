@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from benchmarks.load import Request
 
@@ -19,11 +21,18 @@ HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 START_SECONDS = 30
 STOP_SECONDS = 10
+LAST_LINES = 20
 
 GUNICORN = [str(BIN / "gunicorn"), "--log-level", "warning", "--bind", "127.0.0.1:{port}"]
 COMMANDS = {
     "service": [*GUNICORN, "wsgi:app"],
     "floor": [*GUNICORN, "benchmarks.floor:app"],
+    "gthread": [*GUNICORN, "--worker-class", "gthread", "--threads", "2", "wsgi:app"],
+    "Granian": [
+        *(str(BIN / "granian"), "--interface", "wsgi", "--workers", "1"),
+        *("--blocking-threads", "2", "--log-level", "warning"),
+        *("--host", "127.0.0.1", "--port", "{port}", "wsgi:app"),
+    ],
     "FastAPI": [
         *(str(BIN / "uvicorn"), "benchmarks.fastapi_peer:app", "--loop", "uvloop"),
         *("--http", "httptools", "--no-access-log", "--log-level", "warning"),
@@ -63,20 +72,35 @@ class Server:
 
 @contextmanager
 def serving(name: str, environment: dict[str, str]) -> Iterator[Server]:
-    """Start a program on a free port, wait until it answers, and end it in any case."""
+    """Start a program on a free port, wait until it answers, and end it in any case.
+
+    What it writes is shown only if the block fails: wrk breaks its connections off at the end of
+    each run, and the service warns of each answer that was cut off.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [part.format(port=port) for part in COMMANDS[name]]
-    # In a session of its own, so that Ctrl-C ends the benchmark and that ends the program.
-    process = subprocess.Popen(
-        command, env={**environment, "PORT": str(port)}, cwd=HERE.parent, start_new_session=True
-    )
-    try:
-        server = Server(name, port, process)
-        _wait(server)
-        yield server
-    finally:
-        _end(process)
+    with TemporaryFile("w+") as log:
+        # In a session of its own, so that Ctrl-C ends the benchmark and that ends the program.
+        process = subprocess.Popen(
+            command,
+            env={**environment, "PORT": str(port)},
+            cwd=HERE.parent,
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            server = Server(name, port, process)
+            _wait(server)
+            yield server
+        except Exception:
+            log.seek(0)
+            for line in deque(log, LAST_LINES):
+                print(f"{name}: {line}", end="")
+            raise
+        finally:
+            _end(process)
 
 
 def available() -> Iterator[str]:

@@ -41,6 +41,11 @@ class Server:
             content = response.read()
             return response, json.loads(content) if content else None
 
+    def events(self, level: str) -> list[dict[str, Any]]:
+        """Return what its log says of this level, without the lines of requests."""
+        lines = map(json.loads, self.log.read_text().splitlines())
+        return [line for line in lines if "logger" in line and line["level"] == level]
+
     def workers(self) -> list[int]:
         """Return the process ids of its workers."""
         pid = self.process.pid

@@ -91,10 +91,20 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def process(root: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def process(
+    root: Path, environment: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run the image's command."""
     (command,) = instructions(FINAL, "CMD")
-    with subprocess.Popen(json.loads(command), cwd=root, env=environment) as running:
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(json.loads(command), cwd=root, env=environment, stderr=errors) as running,
+    ):
         yield running
         running.kill()
 
@@ -109,6 +119,13 @@ def is_healthy(environment: dict[str, str]) -> bool:
     return checked.returncode == 0
 
 
+def wait_until_healthy(environment: dict[str, str], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not is_healthy(environment):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+
+
 def files(root: Path) -> dict[Path, float]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
@@ -119,14 +136,31 @@ def test_the_image_serves_writes_nothing_and_ends_at_sigterm(
     before = files(root)
     assert not is_healthy({**environment, "PORT": "1"})
 
-    deadline = time.monotonic() + SECONDS
-    while not is_healthy(environment):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+    wait_until_healthy(environment, process)
     process.send_signal(signal.SIGTERM)
 
     assert process.wait(SECONDS) == 0
     assert files(root) == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_clients_of_ipv4_and_of_ipv6_are_served_and_logged_by_their_address(
+    environment: dict[str, str], process: subprocess.Popen[bytes], log: Path, address: str
+) -> None:
+    wait_until_healthy(environment, process)
+    try:
+        connection = socket.create_connection((address, int(environment["PORT"])), SECONDS)
+    except OSError as error:
+        if address == "::1" and not socket.has_dualstack_ipv6():
+            pytest.skip(f"this machine has no IPv6: {error}")
+        raise
+    with connection:
+        connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    lines = map(json.loads, log.read_text().splitlines())
+    assert [line["client"] for line in lines if line.get("path") == "/nowhere"] == [address]
 
 
 def test_the_development_container_has_the_postgresql_of_production() -> None:

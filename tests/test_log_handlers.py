@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
 
 from service import create_app
 from service.common.log_handlers import JSONFormatter, TerminalFormatter
@@ -122,6 +123,18 @@ def test_every_kind_of_request_has_its_line(
         line = line_of(quiet_app, path, method=method)
 
     assert {name: line[name] for name in expected} == expected
+
+
+def test_an_answer_that_nobody_takes_has_begun_and_has_its_line(quiet_app: Flask) -> None:
+    begun: list[str] = []
+    with request_lines(quiet_app) as lines:
+        environ = EnvironBuilder("/health").get_environ()
+        answer = quiet_app.extensions["watch"](environ, lambda status, *_: begun.append(status))
+        assert begun == ["200 OK"]
+        answer.close()
+
+    line = json.loads(lines.getvalue())
+    assert (line["status"], line["bytes"], line["aborted"]) == (200, 0, True)
 
 
 def test_no_secret_of_a_request_is_in_the_log(app: Flask) -> None:

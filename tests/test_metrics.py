@@ -324,12 +324,8 @@ def answer_to(server: Server, sent: bytes) -> tuple[HTTPResponse, bytes]:
         b"GET /apidocs/swagger-ui.css HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /products/1 HTTP/1.0\r\n\r\n",
         b"GET /%0a%1b HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"HUSH hush\r\n\r\n",
-        b"GET /?hush HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush\r\n\r\n",
-        b"GET /" + b"hush" * 16_400 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /?hush HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: hush\r\n\r\n",
     ],
-    ids=["stream", "refused", "file", "HTTP/1.0", "escapes", "nonsense", "no colon", "long", "501"],
+    ids=["stream", "refused", "file", "HTTP/1.0", "escapes"],
 )
 def test_every_answer_has_one_line_that_agrees_with_it_and_tells_no_secret(
     served: Server, sent: bytes
@@ -346,15 +342,6 @@ def test_every_answer_has_one_line_that_agrees_with_it_and_tells_no_secret(
     assert "hush" not in text.lower()
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
-
-
-def test_what_gunicorn_refuses_is_counted(served: Server) -> None:
-    count = ("http_requests_total", ("other", "none", "431"))
-    before = scraped_from(served).get(count, 0)
-
-    answer_to(served, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 8200 + b"\r\n\r\n")
-
-    assert scraped_from(served)[count] == before + 1  # it is counted before it is answered
 
 
 def test_a_client_that_hangs_up_has_a_line_with_what_it_was_sent(served: Server) -> None:

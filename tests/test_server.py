@@ -1,10 +1,11 @@
 """What only the running service shows: its workers, its memory, its connections, its signals."""
 
-import http.client
 import json
+import os
 import re
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from service.common.security_headers import BY_DEFAULT
+from service.common.database import transaction
 from service.models import db
-from tests.conftest import app_with_tables, execute, postgresql_database
+from tests.conftest import app_with_tables, execute, postgresql_database, wait_for
 from tests.factories import product_body
 from tests.server import Server, serving
 
@@ -29,8 +30,10 @@ MANY = 100_000
 MORE_THAN_BUFFERS_HOLD = 40_000
 MOST_GROWTH = 30 * 1024
 MEBIBYTE = 1024 * 1024
+SECONDS_TO_END_AT_ONCE = 5
 SECONDS = 30
 JSON = {"Content-Type": "application/json"}
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER
 
 
 @pytest.fixture
@@ -149,7 +152,7 @@ def test_a_stream_that_breaks_cannot_be_taken_for_a_whole_list(
             execute(tables, "ALTER TABLE products RENAME TO gone")
             received = beginning + read_on(connection)
 
-        assert b"Transfer-Encoding: chunked" in received
+        assert b"transfer-encoding: chunked\r\n" in received
         assert b'"id":1,' in received
         assert f'"id":{MORE_THAN_BUFFERS_HOLD},'.encode() not in received
         end = received[-20:].rstrip()
@@ -194,48 +197,32 @@ def test_a_client_that_stops_reading_costs_no_database_connection(
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
-        (b"NONSENSE\r\n\r\n", 400),
-        (b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"x" * 8200 + b"\r\n\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX-Endless: " + b"x" * 70_000, 431),
-        (b"GET /" + b"x" * 65_600 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: zip\r\n\r\n", 501),
+        (b"NONSENSE hush\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /?hush HTTP/9.9\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /?hush HTTP/1.1\r\nHost: localhost\r\nAuthorization Bearer hush\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: zip\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX-Endless: " + b"hush" * 17_500, 431),
+        (b"GET /" + b"hush" * 16_400 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
     ],
-    ids=["line", "version", "header", "long header", "endless header", "long line", "coding"],
+    ids=["line", "TLS", "version", "no colon", "coding", "endless header", "long line"],
 )
-def test_what_gunicorn_refuses_is_a_problem_document_too(
+def test_what_is_no_http_gets_a_plain_answer_and_one_line_in_the_log(
     sqlite_server: Server, sent: bytes, code: int
 ) -> None:
+    before = len(sqlite_server.events("WARNING"))
     with connected(sqlite_server) as connection:
         connection.sendall(sent)
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        problem = json.loads(response.read())
+        head, _, _ = read_on(connection).partition(b"\r\n\r\n")
 
-    assert (response.status, response.reason) == (code, HTTPStatus(code).phrase)
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert problem["request_id"] == response.headers["X-Request-ID"] != ""
-    assert {name: response.headers[name] for name, _ in BY_DEFAULT} == dict(BY_DEFAULT)
-    assert (problem["type"], problem["status"]) == ("about:blank", code)
-    assert problem["title"] == HTTPStatus(code).phrase
-    assert problem["detail"]
-
-
-@pytest.mark.parametrize("given", ["mine.1", "", "not sound"])
-@pytest.mark.parametrize("rest", ["No colon\r\n\r\n", "X-Endless: " + "x" * 70_000])
-def test_what_gunicorn_refuses_has_the_id_of_its_request(
-    sqlite_server: Server, given: str, rest: str
-) -> None:
-    with connected(sqlite_server) as connection:
-        connection.sendall(f"HEAD / HTTP/1.1\r\nx-request-ID: {given} \r\n{rest}".encode())
-        answer = connection.makefile("rb").read()
-
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert body == b""
-    assert head.startswith(b"HTTP/1.1 4")
-    assert (f"X-Request-ID: {given}\r\n".encode() in head) == (given == "mine.1")
-    assert len(re.findall(rb"X-Request-ID: [A-Za-z0-9._-]+\r\n", head)) == 1
+    status, *headers = head.split(b"\r\n")
+    assert status.decode() == f"HTTP/1.1 {code} {HTTPStatus(code).phrase}"
+    assert b"connection: close" in headers
+    assert b"problem" not in head
+    (event,) = sqlite_server.events("WARNING")[before:]
+    assert "127.0.0.1" in event["message"]
+    assert str(code) in event["message"]
+    assert "hush" not in sqlite_server.log.read_text()
 
 
 def test_the_location_of_a_new_product_can_be_fetched(sqlite_server: Server) -> None:
@@ -266,7 +253,7 @@ def test_the_longest_link_can_be_followed(tables: Flask, tmp_path: Path) -> None
     assert [first["name"][-1], second["name"][-1]] == ["a", "b"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(tables: Flask, tmp_path: Path, number: signal.Signals) -> None:
     with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
         workers = server.workers()
@@ -274,10 +261,60 @@ def test_a_signal_ends_it_cleanly(tables: Flask, tmp_path: Path, number: signal.
 
         server.process.send_signal(number)
 
-        assert server.process.wait(SECONDS) == 0
-        assert workers
-        assert [pid for pid in workers if Path(f"/proc/{pid}").exists()] == []
-        assert "Traceback" not in server.log.read_text()
+        assert_ended_cleanly(server, workers)
+
+
+def assert_ended_cleanly(server: Server, workers: list[int]) -> None:
+    """Wait for the end of the service: nothing is left of it, and nothing went wrong."""
+    assert server.process.wait(SECONDS) == 0
+    assert workers
+    assert [pid for pid in workers if Path(f"/proc/{pid}").exists()] == []
+    assert server.events("ERROR") == []
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_ctrl_c_ends_it_cleanly(tables: Flask, tmp_path: Path) -> None:
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
+        workers = server.workers()
+        for pid in (*workers, server.process.pid):  # a terminal tells all of them
+            os.kill(pid, signal.SIGINT)
+
+        assert_ended_cleanly(server, workers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_to_end_at_once_waits_for_no_client(
+    tables: Flask, tmp_path: Path, number: signal.Signals
+) -> None:
+    seed(tables, MORE_THAN_BUFFERS_HOLD)
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        connection, _ = begin_list(server)
+        with connection:
+            sent = time.monotonic()
+            server.process.send_signal(number)
+
+            assert server.process.wait(SECONDS) == 0
+            assert time.monotonic() - sent < SECONDS_TO_END_AT_ONCE
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_the_number_of_workers_follows_signals(tables: Flask, tmp_path: Path) -> None:
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
+        wait_for(lambda: len(server.workers()) == 2)
+        first, second = server.workers()
+
+        server.process.send_signal(signal.SIGTTIN)
+        wait_for(lambda: len(server.workers()) == 3)
+        server.process.send_signal(signal.SIGTTOU)
+        wait_for(lambda: len(server.workers()) == 2)
+        assert first not in server.workers()
+
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: len(server.workers()) == 2 and second not in server.workers())
+        assert server.ask("GET", "/products")[0].status == 200
+        workers = server.workers()
+
+    assert_ended_cleanly(server, workers)
 
 
 @pytest.mark.parametrize(("excess", "code"), [(0, 201), (1, 413), (100_000, 413)])
@@ -306,6 +343,32 @@ def end_backends(app: Flask) -> int:
             )
         ).scalars()
         return list(ended).count(True)
+
+
+def test_a_client_that_resets_its_connection_before_its_answer_is_no_failure(
+    postgresql_tables: Flask, tmp_path: Path
+) -> None:
+    with serving(uri_of(postgresql_tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        server.ask("POST", "/products", product_body())
+        with (
+            postgresql_tables.app_context(),
+            transaction() as other,
+            connected(server) as connection,
+        ):
+            other.execute(text("SELECT FROM products FOR UPDATE"))
+            connection.sendall(
+                b"PATCH /products/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n"
+                b'Content-Type: application/json\r\n\r\n{"rating":5}'
+            )
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            wait_for(lambda: other.scalar(waiting) == 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        wait_for(lambda: '"PATCH"' in server.log.read_text())
+        assert server.ask("GET", "/products/1")[1]["rating"] == 5
+
+    (line,) = [each for each in server.log.read_text().splitlines() if '"PATCH"' in each]
+    assert json.loads(line)["aborted"]
+    assert server.events("ERROR") == []
 
 
 def test_dead_database_connections_are_noticed(postgresql_tables: Flask, tmp_path: Path) -> None:

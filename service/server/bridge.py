@@ -96,6 +96,9 @@ class HeadWithBody:
             self._transport.writelines([self._head, data])
         self._head = data
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
 
 def parts(app: Any, environ: dict[str, Any], is_gone: Callable[[], bool]) -> Generator[Part]:
     """Call a WSGI app; yield status, headers, a part of the body, and whether it is the last.
@@ -187,6 +190,8 @@ class Bridge:
             environ["wsgi.input"] = await self._collect(environ, cycle, receive, body)
             if not cycle.disconnected:
                 await self._answer(environ, cycle, receive, send)
+        except asyncio.CancelledError:  # the worker ends before the answer does
+            cycle.disconnected = True
         finally:
             self._held -= len(body)
 

@@ -162,7 +162,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP, or too much; an answer that is under way is sent before."""
         is_large = self._unparsed > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS
         line = STATUS_LINE[431 if is_large else 400]
-        self.logger.warning("Refused what %s sent: %s", self.client, line.decode().strip())
+        client = self.client[0].removeprefix("::ffff:") if self.client else "-"
+        self.logger.warning("Malformed request from %s: %s", client, line.decode().strip())
         if self.pipeline:
             self.transport.close()
         elif not self.is_idle and not self.cycle.more_body:

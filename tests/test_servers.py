@@ -1,0 +1,266 @@
+"""Every operation under every server that the app may run behind: the answers are the same."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from service.common.security_headers import ALWAYS
+from tests.conftest import app_with_tables
+from tests.factories import product_body
+from tests.server import ROOT, STOP_SECONDS
+
+GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}")
+SERVERS = {
+    "ours": (*GUNICORN, "wsgi:app"),
+    "gthread": (*GUNICORN, "--worker-class", "gthread", "--threads", "2", "wsgi:app"),
+    "Granian": (
+        *("granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--blocking-threads", "2", "wsgi:app"),
+    ),
+    "flask run": ("flask", "run", "--port", "{port}"),
+}
+NEEDS_GRANIAN = pytest.mark.skipif(not find_spec("granian"), reason="Granian is not installed")
+MARKS = {"Granian": NEEDS_GRANIAN}
+UNTIL_STARTED = urllib3.Retry(connect=60, backoff_factor=0.05, backoff_max=0.5)
+MOST_BYTES = 2_000
+JSON = {"Content-Type": "application/json"}
+PATCH = {"Content-Type": "application/merge-patch+json"}
+MATCHING = {"If-Match": "{tag}"}
+KETTLE = product_body(name="Copper kettle", price=49.95)
+TEAPOT = product_body(name="Teapot", price=19.5)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product that a test has made for itself."""
+
+    id: int
+    tag: str
+    port: int
+
+    def fill(self, template: str) -> str:
+        """Return a text with the product's id, its entity tag and the server's port put in."""
+        places = {"id": str(self.id), "tag": self.tag, "port": str(self.port)}
+        return re.sub("{(id|tag|port)}", lambda place: places[place[1]], template)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What every server must answer; ``headers`` are patterns of whole values."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: object = None
+    """Members of the document, or of one of the list's; None where it is no JSON."""
+    text: str = ""
+    """A pattern that occurs in the body."""
+
+
+def is_problem(status: int, detail: str, **headers: str) -> Answer:
+    """Return what is expected of a failure."""
+    return Answer(
+        status,
+        {"Content-Type": "application/problem[+]json", **headers},
+        {"type": "about:blank", "status": status},
+        rf'"detail": "{detail}"',
+    )
+
+
+def is_json(status: int, members: object, **headers: str) -> Answer:
+    return Answer(status, {"Content-Type": "application/json", **headers}, members)
+
+
+TAG = '"[0-9a-f]{32}"'
+LOCATION = "http://127[.]0[.]0[.]1:{port}/products/[0-9]+"
+NEXT = r'<http://127[.]0[.]0[.]1:{port}/products[?]limit=1&cursor=[^>]+>; rel="next", .*'
+Sent = tuple[str, Mapping[str, str], object]
+OPERATIONS: dict[str, tuple[Sent, Answer]] = {
+    "create": (
+        ("POST /products", JSON, KETTLE),
+        is_json(201, KETTLE, ETag=TAG, Location=LOCATION),
+    ),
+    "create, chunked": (
+        ("POST /products", JSON, [json.dumps(KETTLE).encode()]),
+        is_json(201, KETTLE, ETag=TAG, Location=LOCATION),
+    ),
+    "list": (("GET /products", {}, None), is_json(200, [KETTLE])),
+    "page": (("GET /products?limit=1", {}, None), is_json(200, [KETTLE], Link=NEXT)),
+    "read": (("GET /products/{id}", {}, None), is_json(200, KETTLE, ETag="{tag}")),
+    "replace": (
+        ("PUT /products/{id}", JSON | MATCHING, TEAPOT),
+        is_json(200, TEAPOT, ETag=TAG),
+    ),
+    "change": (
+        ("PATCH /products/{id}", PATCH | MATCHING, {"rating": 5}),
+        is_json(200, {**KETTLE, "rating": 5}, ETag=TAG),
+    ),
+    "delete": (("DELETE /products/{id}", MATCHING, None), Answer(204, text="^$")),
+    "head": (
+        ("HEAD /products/{id}", {}, None),
+        Answer(200, {"ETag": "{tag}", "Content-Type": "application/json"}, text="^$"),
+    ),
+    "head of the list": (("HEAD /products", {}, None), Answer(200, text="^$")),
+    "options of products": (
+        ("OPTIONS /products", {}, None),
+        Answer(200, {"Allow": "(?=.*POST).*GET.*"}, text="^$"),
+    ),
+    "options of a product": (
+        ("OPTIONS /products/{id}", {}, None),
+        Answer(200, {"Allow": "(?=.*PATCH).*DELETE.*"}, text="^$"),
+    ),
+    "known": (
+        ("GET /products/{id}", {"If-None-Match": "{tag}"}, None),
+        Answer(304, {"ETag": "{tag}"}, text="^$"),
+    ),
+    "health": (("GET /health", {}, None), is_json(200, {"status": "OK"})),
+    "readiness": (("GET /readyz", {}, None), is_json(200, {"status": "OK"})),
+    "metrics": (
+        ("GET /metrics", {}, None),
+        Answer(200, {"Content-Type": "text/plain.*"}, text="http_requests_total{"),
+    ),
+    "document": (("GET /openapi.json", {}, None), is_json(200, {"openapi": "3.1.0"})),
+    "documentation": (
+        ("GET /apidocs", {}, None),
+        Answer(200, {"Content-Type": "text/html.*"}, text="swagger-ui"),
+    ),
+    "service": (("GET /", {}, None), is_json(200, {"name": "products"}, Vary="Accept")),
+    "back-office page": (
+        ("GET /", {"Accept": "text/html"}, None),
+        Answer(200, {"Content-Type": "text/html.*"}, text="(?s)<!doctype html>.*</html>"),
+    ),
+    "file": (
+        ("GET /static/demo/kettle.svg", {}, None),
+        Answer(200, {"Content-Type": "image/svg.*", "ETag": '".+"'}, text="(?s)<svg.*</svg>"),
+    ),
+    "no JSON": (("POST /products", JSON, [b"{"]), is_problem(400, ".*JSON.*")),
+    "no such parameter": (
+        ("GET /products?colour=red", {}, None),
+        is_problem(400, "colour is not a parameter.*"),
+    ),
+    "no such product": (
+        ("GET /products/2147483647", {}, None),
+        is_problem(404, "Product 2147483647 was not found"),
+    ),
+    "no such path": (("GET /nowhere", {}, None), is_problem(404, "There is nothing at /nowhere")),
+    "no such method": (
+        ("DELETE /products", {}, None),
+        is_problem(405, "DELETE is not allowed on /products", Allow=".*POST.*"),
+    ),
+    "changed meanwhile": (
+        ("PATCH /products/{id}", PATCH | {"If-Match": '"another"'}, {"rating": 5}),
+        is_problem(412, ".+"),
+    ),
+    "too large": (
+        ("POST /products", JSON, {"name": "x" * MOST_BYTES}),
+        is_problem(413, f"The body is larger than {MOST_BYTES} bytes"),
+    ),
+    "no type": (("POST /products", {}, KETTLE), is_problem(415, ".+")),
+    "no precondition": (("DELETE /products/{id}", {}, None), is_problem(428, ".+")),
+}
+
+
+@contextmanager
+def running(command: tuple[str, ...], log: Path, **settings: str) -> Iterator[int]:
+    """Run a server on a free port; give the port once it answers there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = [part.format(port=port) for part in command]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=os.environ | settings,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        response = urllib3.request("GET", f"http://127.0.0.1:{port}/health", retries=UNTIL_STARTED)
+        assert response.status == 200
+        yield port
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in SERVERS]
+)
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run the app under one server after the other, on an SQLite file with two products."""
+    folder = tmp_path_factory.mktemp("servers")
+    uri = f"sqlite:///{folder / 'products.db'}"
+    settings = {
+        "DATABASE_URI": uri,
+        "WEB_CONCURRENCY": "1",
+        "REQUIRE_IF_MATCH": "true",
+        "MAX_CONTENT_LENGTH": str(MOST_BYTES),
+    }
+    with app_with_tables(uri) as app:
+        for _ in range(2):
+            assert app.test_client().post("/products", json=KETTLE).status_code == 201
+    with running(SERVERS[request.param], folder / "log", **settings) as port:
+        yield port
+
+
+def ask(
+    port: int, request: str, headers: Mapping[str, str], body: object
+) -> tuple[HTTPResponse, bytes]:
+    """Send a request; a body that is a list of bytes is sent in chunks."""
+    method, path = request.split()
+    content = body if isinstance(body, list | None) else json.dumps(body)
+    with closing(HTTPConnection("127.0.0.1", port, timeout=STOP_SECONDS)) as connection:
+        connection.request(method, path, content, dict(headers))
+        response = connection.getresponse()
+        return response, response.read()
+
+
+@pytest.fixture
+def product(port: int) -> Product:
+    response, body = ask(port, "POST /products", JSON, KETTLE)
+    return Product(json.loads(body)["id"], response.headers["ETag"], port)
+
+
+def occurs_in(members: object, document: object) -> bool:
+    """Say whether a document has these members, or one of a list of documents."""
+    if isinstance(members, dict) and isinstance(document, dict):
+        return members.items() <= document.items()
+    if isinstance(members, list) and isinstance(document, list):
+        return any(occurs_in(members[0], each) for each in document)
+    return False
+
+
+@pytest.mark.parametrize(("sent", "expected"), OPERATIONS.values(), ids=OPERATIONS)
+def test_an_operation_is_answered_alike_under_every_server(
+    product: Product, sent: Sent, expected: Answer
+) -> None:
+    request, headers, content = sent
+    given = {name: product.fill(value) for name, value in headers.items()}
+
+    response, body = ask(
+        product.port, product.fill(request), given | {"X-Request-ID": "seen.1"}, content
+    )
+
+    assert response.status == expected.status, body
+    for name, pattern in expected.headers.items():
+        assert re.fullmatch(product.fill(pattern), response.headers[name] or ""), name
+    for name, value in [*ALWAYS, ("X-Request-ID", "seen.1")]:
+        assert response.headers.get_all(name) == [value]
+    assert re.search(expected.text, body.decode())
+    if expected.json is not None:
+        document = json.loads(body)
+        assert occurs_in(expected.json, document), document
+    if expected.status >= 400:
+        assert json.loads(body)["request_id"] == "seen.1"
