@@ -1,4 +1,4 @@
-"""The app, for `flask` and gunicorn."""
+"""The WSGI entry point for `flask` and gunicorn."""
 
 from service import create_app
 

@@ -5,67 +5,61 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
-from sqlalchemy.engine import make_url
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import demo, openapi, operations, page, routes
-from service.common import (
-    auth,
-    cli_commands,
-    cors,
-    database,
-    error_handlers,
-    hosts,
-    log_handlers,
-    metrics,
-    migrations,
-    security_headers,
-    watch,
-)
+from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
-from service.models import db
+from service.database import engine, revisions
+from service.http import auth, cors, request_log, security_headers, trusted_hosts
+from service.metrics import Metrics
 
 __version__ = "0.1.0"
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the app; what ``config`` holds goes before the environment.
+    """Return a new app; ``config`` takes precedence over the environment.
 
-    Raises ``ConfigurationError`` where a setting is wrong. Opens no connection and creates
-    no table.
+    Raises ``ConfigurationError`` if a setting is invalid. Opens no database connection.
     """
     app = Flask(__name__)
-    given = {name: str(value) for name, value in (config or {}).items()}
-    settings = load_settings({**os.environ, **given})
-    app.config.from_mapping(config or {})
-    app.config.from_mapping(settings.model_dump())
-    app.config["VERSION"] = __version__
-    app.config["SQLALCHEMY_DATABASE_URI"] = settings.DATABASE_URI
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(
-        make_url(settings.DATABASE_URI), pool_size=settings.WEB_THREADS
-    )
+    _configure(app, config or {})
     app.url_map.strict_slashes = False
     app.url_map.converters["product_id"] = routes.ProductIdConverter
+    metrics = Metrics()
 
     log_handlers.init_app(app)
+    engine.init_app(app, metrics.pool)
+    revisions.init_app(app)
+    # Flask calls after_request functions in reverse order: the last one first.
     security_headers.init_app(app)
-    database.init_app(app, db)
-    metrics.init_app(app)
-    watch.init_app(app)
     error_handlers.init_app(app)
-    hosts.init_app(app, exempt=operations.blueprint.name)
+    trusted_hosts.init_app(app, exempt=operations.NAME)
     auth.init_app(app)
     cors.init_app(app)
-    migrations.init_app(app, db)
-    cli_commands.init_app(app, db, demo.products, "products")
+    cli_commands.init_app(app, demo.products, "products")
 
     app.register_blueprint(routes.blueprint)
-    app.register_blueprint(operations.blueprint)
+    operations.init_app(app, metrics)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)
 
-    if proxies := settings.TRUSTED_PROXIES:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # the place that Flask has for it
-            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
-        )
+    # Inside of ProxyFix, so that the log has the client address that the proxies report.
+    request_log.init_app(app, metrics)
+    _trust_proxies(app, app.config["TRUSTED_PROXIES"])
     return app
+
+
+def _configure(app: Flask, config: Mapping[str, Any]) -> None:
+    given = {name: str(value) for name, value in config.items()}
+    settings = load_settings({**os.environ, **given})
+    app.config.from_mapping(config)
+    app.config.from_mapping(settings.model_dump())
+    app.config["VERSION"] = __version__
+
+
+def _trust_proxies(app: Flask, count: int) -> None:
+    if count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask documents
+            app.wsgi_app, x_for=count, x_proto=count, x_host=count
+        )

@@ -1,7 +1,7 @@
-"""The settings: every environment variable of the service, its type, default and meaning."""
+"""The settings: the environment variables of the service, with type, default and description."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -20,8 +20,11 @@ from pydantic import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+# The name in the metrics, in pg_stat_activity (application_name) and in the bearer realm.
+SERVICE_NAME = "products"
 DRIVERS = {"pysqlite", "psycopg"}
-WHOLE_NUMBERS = {
+# Parameters of libpq that must be integers; libpq checks them only when it connects.
+INTEGER_PARAMETERS = {
     "connect_timeout",
     "keepalives",
     "keepalives_idle",
@@ -29,16 +32,16 @@ WHOLE_NUMBERS = {
     "keepalives_count",
     "tcp_user_timeout",
 }
-CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# RFC 6750, section 2.1; shorter ones can be guessed.
+TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# RFC 6750, section 2.1; the minimum of 16 characters prevents guessing.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
 
 
 class ConfigurationError(Exception):
-    """A setting that the service cannot start with."""
+    """An invalid setting; the service does not start."""
 
 
-def _known_database(uri: str) -> str:
+def _check_database_uri(uri: str) -> str:
     try:
         url = make_url(uri)
         driver = url.get_dialect().driver
@@ -47,51 +50,56 @@ def _known_database(uri: str) -> str:
     if driver not in DRIVERS:
         raise ValueError("must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
     if driver == "pysqlite" and url.database in (None, "", ":memory:"):
-        raise ValueError("must name a file: each connection would have a database of its own")
+        raise ValueError("must name a file: in memory, each connection has a separate database")
     if driver == "psycopg":
-        _check_parameters(url)
+        _check_libpq_parameters(url)
     return uri
 
 
-def _check_parameters(url: URL) -> None:
-    """Raise ``ValueError`` for a parameter that libpq does not have or cannot read."""
+def _check_libpq_parameters(url: URL) -> None:
     _, arguments = url.get_dialect()().create_connect_args(url)
     try:
         make_conninfo("", **arguments)
-        for name in arguments.keys() & WHOLE_NUMBERS:
+        for name in arguments.keys() & INTEGER_PARAMETERS:
             int(arguments[name])
     except (ProgrammingError, ValueError):
-        raise ValueError("has a parameter that libpq does not know or cannot read") from None
+        raise ValueError("has an unknown parameter or one with an invalid value") from None
 
 
 def parse_tokens(pairs: str) -> dict[str, str]:
-    """Return the token of each name in NAME=TOKEN pairs, parted by commas or white space.
+    """Return a dictionary of names to tokens, parsed from NAME=TOKEN pairs.
 
-    Raises ``ValueError``, which tells a pair by its number alone: its text may be a secret.
+    Commas or white space separate the pairs. Raises ``ValueError``, which names an invalid pair
+    by its number only, because its text may be a secret.
     """
     tokens: dict[str, str] = {}
     for number, pair in enumerate(pairs.replace(",", " ").split(), start=1):
-        name, _, token = pair.partition("=")
-        if not CLIENT_NAME.fullmatch(name) or not TOKEN.fullmatch(token):
-            raise ValueError(
-                f"pair {number} must be NAME=TOKEN: a name of 1 to 64 of A-Za-z0-9._-"
-                " and a token of at least 16 of A-Za-z0-9._~+/-"
-            )
+        name, token = _parse_pair(number, pair)
         if name in tokens or token in tokens.values():
-            raise ValueError(f"pair {number} has the name or the token of another")
+            raise ValueError(f"pair {number} repeats the name or the token of an earlier pair")
         tokens[name] = token
     if pairs and not tokens:
-        raise ValueError("there is no NAME=TOKEN pair in it")
+        raise ValueError("must have at least one NAME=TOKEN pair")
     return tokens
 
 
-def _sound_tokens(pairs: SecretStr) -> SecretStr:
+def _parse_pair(number: int, pair: str) -> tuple[str, str]:
+    name, _, token = pair.partition("=")
+    if not TOKEN_NAME.fullmatch(name) or not TOKEN.fullmatch(token):
+        raise ValueError(
+            f"pair {number} must be NAME=TOKEN: a name of 1 to 64 characters of A-Za-z0-9._-"
+            " and a token of at least 16 characters of A-Za-z0-9._~+/-"
+        )
+    return name, token
+
+
+def _check_tokens(pairs: SecretStr) -> SecretStr:
     parse_tokens(pairs.get_secret_value())
     return pairs
 
 
-def _parts(listed: object) -> object:
-    return tuple(listed.replace(",", " ").split()) if isinstance(listed, str) else listed
+def _split(value: object) -> object:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
 Origin = Annotated[
@@ -104,86 +112,93 @@ Host = Annotated[
 
 
 class Settings(BaseModel):
-    """What the environment may say; each field is a variable and a key of ``app.config``."""
+    """The settings; each field is an environment variable and a key of ``app.config``."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    DATABASE_URI: Annotated[str, AfterValidator(_known_database)] = Field(
+    DATABASE_URI: Annotated[str, AfterValidator(_check_database_uri)] = Field(
         "sqlite:///products.db",
-        description="the database; a relative SQLite file lies in instance/",
+        description="URI of the database; a relative SQLite path is relative to instance/",
     )
     DATABASE_PGBOUNCER: bool = Field(
-        default=False, description="whether PgBouncer in transaction mode is before PostgreSQL"
+        default=False,
+        description="true if the service connects through PgBouncer in transaction mode",
     )
     MAX_CONTENT_LENGTH: int = Field(
-        1024 * 1024, ge=1, description="the largest request body, in bytes; more is 413"
+        1024 * 1024,
+        ge=1,
+        description="maximum size of a request body in bytes; larger ones are 413",
     )
     REQUIRE_IF_MATCH: bool = Field(
-        default=False, description="whether PUT, PATCH and DELETE without If-Match are 428"
+        default=False, description="if true, PUT, PATCH and DELETE without If-Match are 428"
     )
-    API_TOKENS: Annotated[SecretStr, AfterValidator(_sound_tokens)] = Field(
+    API_TOKENS: Annotated[SecretStr, AfterValidator(_check_tokens)] = Field(
         SecretStr(""),
-        description="who may write: NAME=TOKEN pairs, comma-separated; empty: everybody",
+        description="bearer tokens for writes, as comma-separated NAME=TOKEN pairs;"
+        " empty: writes need no token",
     )
     API_TOKENS_FILE: str = Field(
-        "", description="a file of such pairs, one a line, read again when it changes"
+        "",
+        description="file with one NAME=TOKEN pair per line, reloaded when it changes",
     )
-    CORS_ORIGINS: Annotated[tuple[Origin, ...], BeforeValidator(_parts)] = Field(
+    CORS_ORIGINS: Annotated[tuple[Origin, ...], BeforeValidator(_split)] = Field(
         (),
-        description="whose pages may use the API: origins such as https://shop.example.com,"
-        " comma-separated",
+        description="origins that CORS allows, comma-separated, such as https://shop.example.com",
     )
-    TRUSTED_HOSTS: Annotated[tuple[Host, ...], BeforeValidator(_parts)] = Field(
+    TRUSTED_HOSTS: Annotated[tuple[Host, ...], BeforeValidator(_split)] = Field(
         (),
-        description="the hosts to answer for, comma-separated, .example.com with all below it;"
-        " empty: any",
+        description="hosts that the Host header may name, comma-separated;"
+        " .example.com includes its subdomains; empty: any host",
     )
     LOG_LEVEL: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
-        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+        "INFO", description="minimum level of the log: DEBUG, INFO, WARNING or ERROR"
     )
-    PORT: int = Field(8000, ge=1, le=65535, description="where gunicorn listens")
+    PORT: int = Field(8000, ge=1, le=65535, description="TCP port on which gunicorn listens")
     WEB_CONCURRENCY: int = Field(
-        0, ge=0, description="gunicorn's worker processes; 0 is one for each CPU that it may use"
+        0, ge=0, description="number of gunicorn's worker processes; 0: one for each available CPU"
     )
     WEB_THREADS: int = Field(
-        2, ge=1, description="threads a worker, each with a database connection of its own"
+        2, ge=1, description="threads of each worker; each thread has one database connection"
     )
     TRUSTED_PROXIES: int = Field(
         0,
         ge=0,
-        description="how many proxies in front, one behind the other, set X-Forwarded-For, -Proto"
-        " and -Host; 0 believes none of these headers",
+        description="number of proxies in front of the service that set X-Forwarded-For, -Proto"
+        " and -Host; 0: these headers are ignored",
     )
     PROMETHEUS_MULTIPROC_DIR: str = Field(
         "",
-        description="where gunicorn's workers keep their metrics, emptied at each start;"
-        " without it, in a directory of their own in memory or in /tmp",
+        description="directory for the metrics of gunicorn's workers, emptied at each start;"
+        " empty: a private directory in /dev/shm or /tmp",
     )
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from ``environ``.
 
-    Raises ``ConfigurationError`` for a value that is wrong, and for a variable whose name
-    is all but one of ours while ours is not set: most likely it is misspelt.
+    Raises ``ConfigurationError`` for an invalid value, and for an unknown variable that is
+    probably a misspelt setting.
     """
-    names = set(Settings.model_fields)
-    for name in environ.keys() - names:
-        unset = names - environ.keys()
-        # Of short names, two letters that have changed places make too great a difference.
-        meant = get_close_matches(name.upper(), unset, n=1, cutoff=0.85) or [
+    names = Settings.model_fields.keys() & environ.keys()
+    _refuse_misspelt(environ.keys() - names, Settings.model_fields.keys() - names)
+    try:
+        return Settings.model_validate({name: environ[name] for name in names})
+    except ValidationError as error:
+        messages = (
+            f"The environment variable {each['loc'][0]} is invalid: {each['msg']}"
+            for each in error.errors()
+        )
+        raise ConfigurationError("; ".join(messages)) from None
+
+
+def _refuse_misspelt(unknown: Set[str], unset: Set[str]) -> None:
+    """Raise ``ConfigurationError`` if the name of an unknown variable is similar to a setting."""
+    for name in unknown:
+        # A transposition in a short name, such as PROT for PORT, has a ratio below the cutoff.
+        similar = get_close_matches(name.upper(), unset, n=1, cutoff=0.85) or [
             each for each in unset if sorted(each) == sorted(name.upper())
         ]
-        if meant:
+        if similar:
             raise ConfigurationError(
-                f"The environment variable {name} is not known; did you mean {meant[0]}?"
+                f"The environment variable {name} is not known; did you mean {similar[0]}?"
             )
-    try:
-        return Settings.model_validate({name: environ[name] for name in names & environ.keys()})
-    except ValidationError as error:
-        raise ConfigurationError(
-            "; ".join(
-                f"The environment variable {fault['loc'][0]} is wrong: {fault['msg']}"
-                for fault in error.errors()
-            )
-        ) from None

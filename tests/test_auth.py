@@ -16,8 +16,8 @@ from openapi_spec_validator import validate
 
 from service import create_app
 from service.config import ConfigurationError, load_settings, parse_tokens
-from tests.conftest import logged
 from tests.factories import product_body
+from tests.helpers import logged
 
 ROOT = Path(__file__).parent.parent
 SHOP, STOCK, LATER = (character * 43 for character in "abc")
@@ -81,7 +81,7 @@ def test_nobody_writes_without_a_token_that_is_known(
     response = client.open(path, method=method, json=product_body(), headers=headers)
 
     assert (response.status_code, response.mimetype) == (401, "application/problem+json")
-    assert response.headers["WWW-Authenticate"] == 'Bearer realm="product catalogue"'
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="products API"'
     assert response.get_json()["title"] == "Unauthorized"
     assert client.get("/products").get_data() == before
 
@@ -130,15 +130,13 @@ def test_a_body_is_not_read_before_the_token_is_known(client: FlaskClient) -> No
     assert (response.status_code, body.tell()) == (401, 0)
 
 
-def test_the_log_names_the_writer(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = io.StringIO()
-    monkeypatch.setattr(client.application.extensions["watch"].log, "stream", lines)
+def test_the_log_names_the_writer(client: FlaskClient) -> None:
+    with logged(client.application) as lines:
+        client.post("/products", json=product_body(), headers=bearer(STOCK), buffered=True)
+        client.post("/products", json=product_body(), headers=bearer(LATER), buffered=True)
+        client.get("/products", headers=bearer(STOCK), buffered=True)
+        written = [json.loads(line) for line in lines.getvalue().splitlines()]
 
-    client.post("/products", json=product_body(), headers=bearer(STOCK), buffered=True)
-    client.post("/products", json=product_body(), headers=bearer(LATER), buffered=True)
-    client.get("/products", headers=bearer(STOCK), buffered=True)
-
-    written = [json.loads(line) for line in lines.getvalue().splitlines()]
     assert [line.get("writer") for line in written] == ["stock", None, None]
 
 
@@ -148,7 +146,7 @@ def test_without_tokens_everybody_writes_and_the_log_says_so(
     client = make_client()
 
     assert client.delete("/products/1").status_code == 204
-    assert capfd.readouterr().err.count("Everybody may write") == 1
+    assert capfd.readouterr().err.count("Writes require no token") == 1
 
 
 def test_the_log_says_who_may_write_but_no_token(
@@ -159,7 +157,7 @@ def test_the_log_says_who_may_write_but_no_token(
     client.post("/products", json=product_body(), headers=bearer(LATER))
 
     written = capfd.readouterr().err
-    assert "Who may write: shop, stock" in written
+    assert "Writes require a token; tokens: shop, stock" in written
     assert not [token for token in (SHOP, STOCK, LATER) if token in written]
     assert SHOP not in repr(client.application.config)
 
@@ -182,7 +180,7 @@ def test_no_token_is_made_for_a_name_that_would_be_refused(sqlite_app: Flask, na
     made = sqlite_app.test_cli_runner().invoke(args=["token-create", name])
 
     assert made.exit_code == 2
-    assert "must be 1 to 64 of" in made.output
+    assert "must be 1 to 64 characters of" in made.output
 
 
 @pytest.mark.parametrize(
@@ -210,9 +208,9 @@ def test_unsound_tokens_are_refused_and_not_told(pairs: str, tmp_path: Path) -> 
     file = tmp_path / "tokens"
     file.write_text(pairs)
 
-    with pytest.raises(ConfigurationError, match="API_TOKENS is wrong") as refusal:
+    with pytest.raises(ConfigurationError, match="API_TOKENS is invalid") as refusal:
         load_settings({"API_TOKENS": pairs})
-    with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is wrong") as refusal_of_file:
+    with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is invalid") as refusal_of_file:
         create_app({"API_TOKENS_FILE": file})
 
     refusals = (refusal.value, refusal_of_file.value)
@@ -233,7 +231,7 @@ def test_a_file_without_tokens_is_refused_at_the_start(found: str, tmp_path: Pat
     elif found != "nothing":
         file.write_bytes(b"" if found == "an empty file" else b"\xff=\xff")
 
-    with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is wrong"):
+    with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is invalid"):
         create_app({"API_TOKENS_FILE": file})
 
 
@@ -270,7 +268,7 @@ def test_a_token_is_rotated_without_a_restart(make_client: MakeClient, secret: P
         written = lines.getvalue()
 
     assert seen == [401, 200, 200]
-    assert written.count("API_TOKENS_FILE has changed; may write: stock, shop") == 1
+    assert written.count("API_TOKENS_FILE was reloaded; tokens: stock, shop") == 1
     assert not [token for token in (SHOP, STOCK, LATER) if token in written]
 
 
@@ -298,8 +296,9 @@ def test_the_tokens_of_before_hold_while_the_file_is_unsound(
         written = lines.getvalue()
 
     assert seen == [200, 200, 401]
-    assert [json.loads(line)["level"] for line in written.splitlines()] == ["WARNING"]
-    assert "API_TOKENS_FILE is wrong" in written
+    events = [line for line in map(json.loads, written.splitlines()) if "message" in line]
+    assert [event["level"] for event in events] == ["WARNING"]
+    assert "API_TOKENS_FILE is invalid" in events[0]["message"]
     assert LATER not in written
     exchange(secret, f"stock={LATER}")
     assert answers(client, SHOP, STOCK, LATER) == [401, 401, 200]

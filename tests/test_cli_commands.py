@@ -13,11 +13,11 @@ from flask.testing import FlaskCliRunner
 
 from service import create_app
 from service.models import Status
-from tests.conftest import app_with_tables, backend, dispose, execute
 from tests.factories import product_body
+from tests.helpers import app_with_tables, backend, dispose, execute
 
 ROOT = Path(__file__).parent.parent
-QUESTION = "The table products has rows. They will be lost. Go on?"
+WARNING = "The table products has rows, which will be deleted."
 
 
 def count(app: Flask) -> int:
@@ -34,7 +34,7 @@ def test_db_create_makes_the_tables(empty_database: str) -> None:
 
     result = app.test_cli_runner().invoke(args=["db-create"])
 
-    assert (result.exit_code, result.output) == (0, "The tables are created.\n")
+    assert (result.exit_code, result.output) == (0, "Created the tables.\n")
     assert count(app) == 0
     dispose(app)
 
@@ -50,7 +50,7 @@ def test_db_create_without_a_terminal_keeps_the_rows(postgresql_app: Flask) -> N
     result = postgresql_app.test_cli_runner().invoke(args=["db-create"])
 
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {QUESTION} There is no terminal to ask: say --yes.\n"
+    assert result.stderr == f"Error: {WARNING} Use --yes to confirm.\n"
     assert count(postgresql_app) == 1
 
 
@@ -116,7 +116,7 @@ def test_db_create_asks_at_a_terminal(
 
     ended, said = at_a_terminal(postgresql_app, "db-create", answer=answer)
 
-    assert QUESTION in said
+    assert f"{WARNING} Continue?" in said
     assert (ended, count(postgresql_app)) == (code, left)
 
 
@@ -137,7 +137,7 @@ def test_db_seed_adds_as_many_as_it_is_told(
     result = runner.invoke(args=["db-seed", "--count", str(amount)])
 
     assert result.exit_code == 0
-    assert f"{amount} products are added." in result.output
+    assert f"Inserted {amount} products." in result.output
     assert "%" not in result.output
     assert count(app) == amount + 1
 
@@ -181,7 +181,7 @@ def test_an_unreachable_database_is_one_clear_line(command: str) -> None:
 
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: The database cannot be used")
+    assert line.startswith("Error: The database is unavailable")
     assert "check DATABASE_URI" in line
 
 

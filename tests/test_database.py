@@ -1,16 +1,18 @@
 """The way to the database: lost connections, and what a poor role is refused."""
 
+import json
 import logging
 from collections.abc import Iterator
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy import create_engine, make_url, text
 
-from service.common.database import _refuse_dead
-from tests.conftest import app_with_tables, execute, logged, postgresql_database
+from service import create_app
 from tests.factories import product_body
+from tests.helpers import app_with_tables, dispose, execute, logged, postgresql_database
+from tests.relay import Relay, relayed
 
 END_ALL_OTHERS = (
     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
@@ -19,12 +21,12 @@ END_ALL_OTHERS = (
 
 
 @pytest.fixture
-def unnoticed(postgresql_app: Flask) -> Iterator[None]:
-    """Let dead connections leave the pool unnoticed, as one does that dies just then."""
-    engine = postgresql_app.extensions["engine"]
-    event.remove(engine, "checkout", _refuse_dead)
-    yield
-    event.listen(engine, "checkout", _refuse_dead)
+def cut_app(postgresql_app: Flask) -> Iterator[tuple[Flask, Relay]]:
+    """Give an app whose connections lead through a relay."""
+    with relayed(postgresql_app.config["DATABASE_URI"]) as (uri, relay):
+        app = create_app({"DATABASE_URI": uri, "TESTING": True})
+        yield app, relay
+        dispose(app)
 
 
 def end_connections(app: Flask) -> None:
@@ -41,29 +43,33 @@ READS = ["/products/1", "/products", "/products?limit=1&count=true", "/products?
 
 
 @pytest.mark.parametrize("path", READS)
-@pytest.mark.usefixtures("unnoticed")
-def test_a_read_that_meets_a_dead_connection_is_tried_again(
-    postgresql_app: Flask, stocked_client: FlaskClient, path: str
+def test_a_read_on_a_connection_that_is_lost_is_executed_again(
+    cut_app: tuple[Flask, Relay], path: str
 ) -> None:
-    end_connections(postgresql_app)
+    app, relay = cut_app
+    client = app.test_client()
+    assert client.post("/products", json=product_body()).status_code == 201
+    relay.cut_off()
 
-    assert stocked_client.get(path).status_code == 200
+    assert client.get(path).status_code == 200
 
 
-@pytest.mark.usefixtures("unnoticed")
-def test_a_write_that_meets_a_dead_connection_is_not_tried_again(
-    postgresql_app: Flask, stocked_client: FlaskClient
+def test_a_write_on_a_connection_that_is_lost_is_not_executed_again(
+    cut_app: tuple[Flask, Relay],
 ) -> None:
-    end_connections(postgresql_app)
+    app, relay = cut_app
+    client = app.test_client()
+    assert client.post("/products", json=product_body()).status_code == 201
+    relay.cut_off()
 
-    with logged(postgresql_app) as lines:
-        response = stocked_client.post("/products", json=product_body())
-        written = lines.getvalue()
+    with logged(app) as lines:
+        response = client.post("/products", json=product_body())
+        written = [json.loads(line) for line in lines.getvalue().splitlines()]
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
-    assert len(written.splitlines()) == 1
-    assert len(stocked_client.get("/products").get_json()) == 1
+    assert [line["level"] for line in written if "message" in line] == ["ERROR"]
+    assert len(client.get("/products").get_json()) == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
@@ -81,7 +87,7 @@ def test_a_write_is_never_sent_on_a_connection_that_is_known_to_be_dead(
 def test_searches_work_where_the_role_may_not_create_the_extension(
     postgresql_server: str, caplog: pytest.LogCaptureFixture, made: tuple[str, ...]
 ) -> None:
-    log = logging.getLogger("service.common.database")
+    log = logging.getLogger("service.database.postgresql")
     log.addHandler(caplog.handler)  # the app's own logger passes nothing on
     with postgresql_database(postgresql_server) as uri:
         role = f"{make_url(uri).database}_role"

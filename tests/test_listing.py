@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, update
 from werkzeug.test import TestResponse
 
-from service.common.database import transaction
-from service.common.json_body import number
-from service.listing import decode_cursor, encode_cursor
+from service.database import transaction
+from service.http.json_body import parse_number
+from service.listing import cursor
 from service.models import MAX_ID, Status, products
-from tests.conftest import empty
 from tests.factories import product_body, product_row
+from tests.helpers import empty
 
 COLUMNS = ("id", "name", "price", "rating", "category", "status")
 Product = dict[str, Any]
@@ -105,10 +105,10 @@ MODEL: dict[str, Callable[[Product, Any], bool]] = {
     ),
     "status": lambda product, names: product["status"] in [name.lower() for name in names],
     "price": lambda product, ends: (
-        number(ends.split("-")[0]) <= product["price"] <= number(ends.split("-")[-1])
+        parse_number(ends.split("-")[0]) <= product["price"] <= parse_number(ends.split("-")[-1])
     ),
-    "min_price": lambda product, price: product["price"] >= number(price),
-    "max_price": lambda product, price: product["price"] <= number(price),
+    "min_price": lambda product, price: product["price"] >= parse_number(price),
+    "max_price": lambda product, price: product["price"] <= parse_number(price),
     "rating": lambda product, rating: product["rating"] == rating,
     "min_rating": lambda product, rating: product["rating"] >= rating,
     "id": lambda product, ids: product["id"] in ids,
@@ -235,11 +235,20 @@ def test_an_offset_skips_and_leads_back_and_on(app: Flask) -> None:
 
 def test_a_list_may_be_of_many_categories(client: FlaskClient) -> None:
     client.post("/products", json=product_body(category="Kitchen"))
-    categories = "&".join(f"category={number}" for number in range(3_000))
+    categories = "&".join(f"category={number}" for number in range(98))
 
     assert client.get(f"/products?{categories}&limit=9").get_json() == []
     (found,) = client.get(f"/products?{categories}&category=kitchen&limit=9").get_json()
     assert found["category"] == "Kitchen"
+
+
+def test_a_query_has_at_most_a_hundred_parameters(client: FlaskClient) -> None:
+    response = client.get("/products?" + "&".join(f"id={number}" for number in range(1, 102)))
+
+    assert response.status_code == 400
+    assert response.get_json()["errors"] == [
+        {"parameter": "query", "detail": "must have at most 100 parameters"}
+    ]
 
 
 def test_an_offset_beyond_the_end_is_an_empty_page(client: FlaskClient) -> None:
@@ -253,8 +262,10 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
     assert "Link" not in client.get("/products").headers
 
 
-SORT_KEYS = "must be id, name, price, rating, category or status, with - in front for descending"
-DAMAGED = "is damaged, or was made for another sort"
+SORT_KEYS = (
+    "must be id, name, price, rating, category or status, with a - prefix for descending order"
+)
+DAMAGED = "must be a cursor from the Link header of a list with the same sort"
 
 
 @pytest.mark.parametrize(
@@ -270,15 +281,15 @@ DAMAGED = "is damaged, or was made for another sort"
         ("limit=1.5", [("limit", "must be an integer")]),
         ("limit=%D9%A3", [("limit", "must be an integer")]),
         ("limit=1_0", [("limit", "must be an integer")]),
-        ("limit=1&limit=2", [("limit", "is there twice")]),
-        ("q=a&q=b", [("q", "is there twice")]),
-        ("offset=1", [("offset", "needs limit")]),
-        ("cursor=x", [("cursor", "needs limit"), ("cursor", DAMAGED)]),
+        ("limit=1&limit=2", [("limit", "must be given only once")]),
+        ("q=a&q=b", [("q", "must be given only once")]),
+        ("offset=1", [("offset", "requires limit")]),
+        ("cursor=x", [("cursor", "requires limit"), ("cursor", DAMAGED)]),
         ("limit=1&offset=-1", [("offset", "must be at least 0")]),
         ("limit=1&offset=2147483648", [("offset", "must be at most 2147483647")]),
         (
             "limit=1&offset=0&cursor=x",
-            [("cursor", "does not go with offset"), ("cursor", DAMAGED)],
+            [("cursor", "must not be combined with offset"), ("cursor", DAMAGED)],
         ),
         ("price=cheap", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
         ("price=-5", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
@@ -328,12 +339,12 @@ def test_a_bad_parameter_is_refused_by_name(
 
 
 BY_NAME = (("name", False), ("id", False))
-CURSOR = encode_cursor(("Kettle", 7), BY_NAME)
+CURSOR = cursor.encode(("Kettle", 7), BY_NAME)
 
 
 def test_a_cursor_is_short_and_gives_its_place_back() -> None:
     assert len(CURSOR) < 32
-    assert decode_cursor(CURSOR, BY_NAME) == ("Kettle", 7)
+    assert cursor.decode(CURSOR, BY_NAME) == ("Kettle", 7)
 
 
 @pytest.mark.parametrize(
@@ -345,12 +356,12 @@ def test_a_cursor_is_short_and_gives_its_place_back() -> None:
         CURSOR + "=",
         "",
         "é",
-        encode_cursor(("Kettle", 7), (("name", True), ("id", False))),
-        encode_cursor((7,), (("id", False),)),
-        encode_cursor((7, 7), BY_NAME),
-        encode_cursor(("Kettle", 0), BY_NAME),
-        encode_cursor(("a\0b", 7), BY_NAME),
-        encode_cursor(([[]] * 3, 7), BY_NAME),
+        cursor.encode(("Kettle", 7), (("name", True), ("id", False))),
+        cursor.encode((7,), (("id", False),)),
+        cursor.encode((7, 7), BY_NAME),
+        cursor.encode(("Kettle", 0), BY_NAME),
+        cursor.encode(("a\0b", 7), BY_NAME),
+        cursor.encode(([[]] * 3, 7), BY_NAME),
     ],
 )
 def test_a_damaged_or_foreign_cursor_is_refused(client: FlaskClient, cursor: str) -> None:

@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from werkzeug.test import EnvironBuilder
 
 from service import create_app
 from service.common.log_handlers import JSONFormatter, TerminalFormatter
-from tests.conftest import dispose, execute, logged
 from tests.factories import product_body
+from tests.helpers import dispose, execute, logged
 
 MEMBERS = [
     *("time", "level", "request_id", "method", "route", "path"),
@@ -34,22 +33,18 @@ class Terminal(io.StringIO):
         return True
 
 
-@contextmanager
-def request_lines(app: Flask) -> Iterator[io.StringIO]:
-    """Catch the lines of the app's requests."""
-    log = app.extensions["watch"].log
-    before, log.stream = log.stream, io.StringIO()
-    yield log.stream
-    log.stream = before
+def request_lines(log: io.StringIO) -> list[dict[str, Any]]:
+    """Return the lines of requests in a log."""
+    lines = map(json.loads, log.getvalue().splitlines())
+    return [line for line in lines if "method" in line]
 
 
 def line_of(app: Flask, *arguments: Any, **options: Any) -> dict[str, Any]:
     """Send one request; return its one line."""
-    with request_lines(app) as lines:
+    with logged(app) as log:
         app.test_client().open(*arguments, buffered=True, **options)
-        (line,) = lines.getvalue().splitlines()
-    parsed: dict[str, Any] = json.loads(line)
-    return parsed
+        (line,) = request_lines(log)
+    return line
 
 
 @pytest.fixture(autouse=True)
@@ -119,36 +114,35 @@ def test_the_line_of_a_request_has_all_that_was_asked_for_and_answered(quiet_app
 def test_every_kind_of_request_has_its_line(
     quiet_app: Flask, method: str, path: str, expected: dict[str, object]
 ) -> None:
-    with logged(quiet_app):
-        line = line_of(quiet_app, path, method=method)
+    line = line_of(quiet_app, path, method=method)
 
     assert {name: line[name] for name in expected} == expected
 
 
 def test_an_answer_that_nobody_takes_has_begun_and_has_its_line(quiet_app: Flask) -> None:
     begun: list[str] = []
-    with request_lines(quiet_app) as lines:
+    with logged(quiet_app) as log:
         environ = EnvironBuilder("/health").get_environ()
-        answer = quiet_app.extensions["watch"](environ, lambda status, *_: begun.append(status))
+        answer: Any = quiet_app.wsgi_app(environ, lambda status, *_: begun.append(status))  # type: ignore[arg-type]  # collects
         assert begun == ["200 OK"]
         answer.close()
+        (line,) = request_lines(log)
 
-    line = json.loads(lines.getvalue())
     assert (line["status"], line["bytes"], line["aborted"]) == (200, 0, True)
 
 
 def test_no_secret_of_a_request_is_in_the_log(app: Flask) -> None:
     secrets = {"Authorization": "Bearer hush", "Cookie": "session=hush", "Referer": "/hush"}
-    with logged(app) as events, request_lines(app) as lines:
+    with logged(app) as log:
         for path in ("/products?hush=hush", "/products?q=hush", "/products/1"):
             for method in ("GET", "POST", "PUT", "FOO"):
                 body = product_body(name="hush", colour="hush")
                 app.test_client().open(
                     path, method=method, json=body, headers=secrets, buffered=True
                 )
-        written = events.getvalue() + lines.getvalue()
+        written, lines = log.getvalue(), request_lines(log)
 
-    assert len(lines.getvalue().splitlines()) == 12
+    assert len(lines) == 12
     assert "hush" not in written
 
 
@@ -182,15 +176,15 @@ def test_the_level_decides_which_requests_have_a_line(
     tmp_path: Path, level: str, path: str, lines: int
 ) -> None:
     app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}", "LOG_LEVEL": level})
-    with logged(app), request_lines(app) as written:
+    with logged(app) as log:
         app.test_client().get(path, buffered=True)
 
-        assert len(written.getvalue().splitlines()) == lines
+        assert len(request_lines(log)) == lines
 
 
 def test_a_log_that_cannot_be_written_breaks_no_answer(quiet_app: Flask) -> None:
-    with request_lines(quiet_app) as lines:
-        lines.close()
+    with logged(quiet_app) as log:
+        log.close()
 
         assert quiet_app.test_client().get("/health").status_code == 200
 
@@ -214,11 +208,11 @@ def test_proxies_are_believed_only_when_told(
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "shop.example.com",
     }
-    with request_lines(app) as lines:
+    with logged(app) as log:
         created = app.test_client().post(
             "/products", json=product_body(), headers=headers, buffered=True
         )
-        (line,) = map(json.loads, lines.getvalue().splitlines())
+        line = request_lines(log)[-1]
     dispose(app)
 
     assert created.headers["Location"] == location
@@ -257,7 +251,10 @@ def test_on_a_terminal_the_log_is_for_people(
     app.test_client().get("/%1B%0A", buffered=True)
 
     _, event, request, hostile = terminal.getvalue().splitlines()
-    assert "ERROR service [seen-2] There is no database" in event
-    assert "WARNING [seen-2] GET /products/{product_id} /products/7: 503 in " in request
+    assert "ERROR service [seen-2] The database file of DATABASE_URI is missing" in event
+    assert (
+        "WARNING service.requests [seen-2] GET /products/{product_id} /products/7: 503 in "
+        in request
+    )
     assert hostile.isprintable()
     assert r"/\x1b\n: 404 in " in hostile

@@ -25,17 +25,17 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import create_app
-from service.common.metrics import SharedMetrics
-from service.models import db
-from tests.conftest import app_with_tables, backend, wait_for
+from service.database import db
+from service.metrics import SharedMetrics
 from tests.factories import product_body
+from tests.helpers import app_with_tables, wait_for
 from tests.server import ROOT, Server, serving
 
 SECONDS = 20
 MORE_THAN_BUFFERS_HOLD = 40_000
 REQUESTS = 30
 EVENT = ["time", "level", "request_id", "logger", "message"]
-SQLITE_POOL = 15
+POOL_SIZE = 2
 DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE = 24, 1
 
 Figures = dict[tuple[str, tuple[str, ...]], float]
@@ -106,11 +106,10 @@ def test_a_stream_is_in_progress_to_its_end(client: FlaskClient) -> None:
 
 
 def test_the_pool_tells_how_many_connections_are_held(app: Flask, client: FlaskClient) -> None:
-    size = 2 if backend(app) == "postgresql" else SQLITE_POOL
     with app.app_context(), db.engine.connect(), db.engine.connect():
         held = scraped(client)
 
-    assert held["database_pool_size", ()] == size
+    assert held["database_pool_size", ()] == POOL_SIZE
     assert held["database_pool_in_use", ()] == 2
     assert scraped(client)["database_pool_in_use", ()] == 0
 
@@ -173,7 +172,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def wait_for_two_workers(server: Server, *gone: int) -> None:
     """Wait until two workers have begun to count, none of them one of ``gone``."""
     wait_for(lambda: len(set(server.workers()) - set(gone)) == 2)
-    wait_for(lambda: scraped_from(server)["database_pool_size", ()] == 2 * SQLITE_POOL)
+    wait_for(lambda: scraped_from(server)["database_pool_size", ()] == 2 * POOL_SIZE)
 
 
 def stalled_list(server: Server, name: str) -> socket.socket:
@@ -286,16 +285,16 @@ def test_a_slot_goes_from_worker_to_worker_with_its_counts(
     shared = SharedMetrics(str(tmp_path / "metrics"))
 
     for worker in (1, 2):
-        shared.enter(worker)
-        shared.join(worker)
+        shared.assign_slot(worker)
+        shared.attach(worker)
         client = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}"}).test_client()
         client.get("/health", buffered=True)
         counted = scraped(client)
-        shared.leave(worker)
+        shared.release_slot(worker)
 
     assert counted["http_requests_total", ("GET", "/health", "200")] == 2
     assert {file.stem[-2:] for file in (tmp_path / "metrics").iterdir()} == {"_0"}
-    shared.remove()
+    shared.close()
     assert list((tmp_path / "metrics").iterdir()) == []
 
 

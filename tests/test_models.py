@@ -10,6 +10,7 @@ from flask import Flask
 from sqlalchemy import delete, insert, inspect, select, text
 from sqlalchemy.exc import DataError, IntegrityError
 
+from service.database import db
 from service.models import (
     CATEGORY_LENGTH,
     DESCRIPTION_LENGTH,
@@ -20,12 +21,11 @@ from service.models import (
     NAME_LENGTH,
     WHITE_SPACE,
     Status,
-    db,
     product_json,
     products,
 )
-from tests.conftest import backend, execute
 from tests.factories import product_row
+from tests.helpers import backend, execute
 
 COLUMNS = ["id", "name", "img_url", "description", "price", "rating", "category", "status"]
 

@@ -12,7 +12,8 @@ from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events
 
-from service.listing import encode_cursor, sort_keys
+from service.listing import cursor
+from service.listing.query import sort_keys
 
 PLACE = {
     "id": 1,
@@ -77,7 +78,7 @@ def before_call(
     if "cursor" in query:
         query.pop("offset", None)
         sort = sort_keys(str(query.get("sort", "id")).split(","))
-        query["cursor"] = encode_cursor(tuple(PLACE[name] for name, _ in sort), sort)
+        query["cursor"] = cursor.encode(tuple(PLACE[name] for name, _ in sort), sort)
     if "cursor" in query or "offset" in query:
         query.setdefault("limit", 10)
 

@@ -13,12 +13,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.pool import QueuePool
 
-from service import create_app
-from service.common import database, postgresql
-from service.common.database import RETRIES
-from tests.conftest import dispose, execute, logged, wait_for
+from service import create_app, database
+from service.database import MAX_RETRIES, postgresql
+from service.database.postgresql import CircuitBreaker
 from tests.factories import product_body
+from tests.helpers import app_with_tables, dispose, engine_of, execute, logged, wait_for
 
 WRITES = [
     ("POST", "/products", {}),
@@ -95,14 +96,14 @@ def test_a_write_that_was_rolled_back_for_another_is_repeated(
     path: str,
     headers: dict[str, str],
 ) -> None:
-    fault(rejection(code), RETRIES, trigger)
+    fault(rejection(code), MAX_RETRIES, trigger)
 
     response = stocked_client.open(
         path, method=method, json=product_body(name="New"), headers=headers
     )
 
     assert response.status_code in (200, 201, 204), response.text
-    assert attempts(postgresql_app) == RETRIES + 1
+    assert attempts(postgresql_app) == MAX_RETRIES + 1
     left = {"POST": 2, "DELETE": 0}.get(method, 1)
     assert len(stocked_client.get("/products").get_json()) == left
 
@@ -122,7 +123,7 @@ def test_it_is_not_repeated_for_ever(
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
-    assert attempts(postgresql_app) == RETRIES + 1
+    assert attempts(postgresql_app) == MAX_RETRIES + 1
 
 
 def test_it_is_not_repeated_when_it_has_taken_long(
@@ -131,7 +132,7 @@ def test_it_is_not_repeated_when_it_has_taken_long(
     fault: Fault,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, "REPEAT_SECONDS", -1)
+    monkeypatch.setattr(database, "RETRY_SECONDS", -1)
     fault(rejection("40001"), 1000)
 
     assert stocked_client.post("/products", json=product_body()).status_code == 503
@@ -155,7 +156,9 @@ def test_a_write_whose_connection_is_lost_is_not_repeated(
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
-    assert response.get_json()["detail"].endswith("see what it has before you try again")
+    assert response.get_json()["detail"].endswith(
+        "check whether the change was saved, then try again"
+    )
     assert attempts(postgresql_app) == 1
 
 
@@ -223,7 +226,7 @@ def with_parameters(app: Flask, **parameters: str) -> Flask:
 def limits(app: Flask) -> dict[str, str]:
     """Return the limits of a connection that the app opens now."""
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    with app.extensions["engine"].connect() as connection:
+    with engine_of(app).connect() as connection:
         found = {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names}
     dispose(app)
     return found
@@ -262,7 +265,7 @@ def test_pgbouncer_is_sent_no_options_and_nothing_prepared(
     with app.test_request_context():
         for _ in range(10):
             assert app.test_client().get("/products/1").status_code == 200
-        with app.extensions["engine"].connect() as connection:
+        with engine_of(app).connect() as connection:
             assert connection.exec_driver_sql(prepared).scalar() == 0
         assert set(limits(app).values()) == {"0"}
 
@@ -316,18 +319,20 @@ def test_a_connection_goes_back_to_the_pool_when_the_server_falls_silent(
     instant: str,
 ) -> None:
     app = with_parameters(postgresql_app)
-    client, engine = app.test_client(), app.extensions["engine"]
+    client, engine = app.test_client(), engine_of(app)
     committed = postgresql.BoundedConnection.commit
 
     def commit_and_hear_no_more(connection: postgresql.BoundedConnection) -> None:
         committed(connection)
-        connection.gate.is_shut = True  # as another one has waited in vain meanwhile
+        cast(
+            CircuitBreaker, connection.breaker
+        ).is_open = True  # as another one has waited in vain meanwhile
 
     def hear_no_more(connection: postgresql.BoundedConnection, *_: object) -> None:
-        connection.gate.is_shut = True
+        cast(CircuitBreaker, connection.breaker).is_open = True
 
     with app.test_request_context(), closing(engine.raw_connection()) as pooled:
-        gate = cast(Any, pooled.driver_connection).gate
+        breaker = cast(Any, pooled.driver_connection).breaker
     for rating in range(1001, 1004):
         with monkeypatch.context() as meanwhile:
             if instant == "commit":
@@ -339,12 +344,12 @@ def test_a_connection_goes_back_to_the_pool_when_the_server_falls_silent(
             )
         if instant == "checkout":
             event.remove(engine, "checkout", hear_no_more)
-        assert gate.is_shut
+        assert breaker.is_open
         assert client.get("/products/1").status_code == 503
-        gate.is_shut = False
+        breaker.is_open = False
 
         assert response.status_code == (200 if instant == "commit" else 503)
-        assert engine.pool.checkedout() == 0
+        assert cast(QueuePool, engine.pool).checkedout() == 0
         found = client.get("/products/1")
         assert found.status_code == 200
         assert (found.get_json()["rating"] == rating) == (instant == "commit")
@@ -357,7 +362,7 @@ def test_a_server_that_closes_each_connection_at_once_is_503(
     def refuse(*_: object) -> None:
         raise DisconnectionError
 
-    engine = postgresql_app.extensions["engine"]
+    engine = engine_of(postgresql_app)
     event.listen(engine, "checkout", refuse)
     response = stocked_client.get("/products/1")
     event.remove(engine, "checkout", refuse)
@@ -368,7 +373,7 @@ def test_a_server_that_closes_each_connection_at_once_is_503(
 
 def askers() -> int:
     """Return how many threads try to reach a silent server."""
-    return sum("_open_in_time" in thread.name for thread in threading.enumerate())
+    return sum(thread.name == postgresql.PROBE_THREAD for thread in threading.enumerate())
 
 
 def test_a_refusal_that_was_long_in_coming_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,18 +393,39 @@ def test_a_refusal_that_was_long_in_coming_is_silence(monkeypatch: pytest.Monkey
 
 
 def test_one_thread_asks_a_silent_server_until_it_answers() -> None:
-    gate = postgresql.Gate()
+    breaker = CircuitBreaker()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(20)
         port = silent.getsockname()[1]
-        gate.arguments = {"host": "127.0.0.1", "port": port, "connect_timeout": 2}
-        gate.shut()
-        gate.shut()
-        assert (gate.is_shut, askers()) == (True, 1)
+        breaker.connect_options = {"host": "127.0.0.1", "port": port, "connect_timeout": 2}
+        breaker.open()
+        breaker.open()
+        assert (breaker.is_open, askers()) == (True, 1)
         first, _ = silent.accept()
         second, _ = silent.accept()  # as the first has been given up
-        assert (gate.is_shut, askers()) == (True, 1)
+        assert (breaker.is_open, askers()) == (True, 1)
         first.close()
         second.close()  # which is an answer
-    wait_for(lambda: not gate.is_shut)
+    wait_for(lambda: not breaker.is_open)
     wait_for(lambda: askers() == 0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
+def test_writes_go_on_after_the_tables_were_made_anew(
+    empty_postgresql: str, headers: dict[str, str]
+) -> None:
+    with app_with_tables(empty_postgresql) as app:
+        client = app.test_client()
+        for _ in range(6):  # psycopg prepares a statement that it executes more than five times
+            assert client.post("/products", json=product_body()).status_code == 201
+            assert (
+                client.put("/products/1", json=product_body(), headers=headers).status_code == 200
+            )
+        commands = create_app({"DATABASE_URI": empty_postgresql})
+        created = commands.test_cli_runner().invoke(args=["db-create", "--yes"])
+        assert created.exit_code == 0, created.output
+
+        assert client.post("/products", json=product_body()).status_code == 201
+        assert client.put("/products/1", json=product_body(), headers=headers).status_code == 200
+        assert client.get("/products/1").status_code == 200
+        dispose(commands)

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.conftest import app_with_tables
 from tests.factories import product_body
+from tests.helpers import app_with_tables
 from tests.server import Server, serving
 
 WRITERS = 8
@@ -47,7 +47,7 @@ def test_what_is_known_is_not_sent_again(
     assert response.headers["ETag"] == tag
 
 
-@pytest.mark.parametrize("known", ['"other"', "", "{unquoted}", '"{unquoted}x"'])
+@pytest.mark.parametrize("known", ['"other"', "", '"{unquoted}x"'])
 def test_what_is_not_known_is_sent(client: FlaskClient, tag: str, known: str) -> None:
     given = known.format(unquoted=tag.strip('"'))
 

@@ -15,9 +15,9 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from service import create_app
-from service.common.database import probe
-from service.models import db
-from tests.conftest import dispose, execute, logged, postgresql_database
+from service.database import db, revisions
+from service.database.engine import probe
+from tests.helpers import dispose, execute, logged, postgresql_database
 
 LONGEST = 3.5
 
@@ -83,12 +83,14 @@ def test_a_database_file_that_is_not_there_has_no_tables(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_schema_of_an_earlier_version_is_not_ready(own_app: Flask) -> None:
+def test_a_schema_of_an_earlier_version_is_not_ready(
+    own_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(own_app, "db upgrade")
-    own_app.extensions["revisions"].insert(0, "0002")
+    monkeypatch.setattr(revisions, "known", lambda: ("0002", "0001"))
 
     assert fault(own_app) == (
-        "The schema is at revision 0001, and this version of the service needs 0002: "
+        "The schema is at revision 0001, but this version of the service requires 0002: "
         "run `flask db upgrade`"
     )
 
@@ -106,7 +108,7 @@ def test_a_revision_that_is_none_of_the_service_is_not_ready(own_app: Flask) -> 
     run(own_app, "db upgrade")
     execute(own_app, "UPDATE alembic_version SET version_num = 'nosuch'")
 
-    assert fault(own_app).startswith("The schema is at revision nosuch, and this version")
+    assert fault(own_app).startswith("The schema is at revision nosuch, but this version")
 
 
 def test_asking_makes_no_tables(own_app: Flask) -> None:
@@ -141,7 +143,7 @@ def test_a_server_that_is_not_there_or_frozen_is_told_from_a_wrong_schema(
         app = create_app({"DATABASE_URI": f"postgresql+psycopg://shop@127.0.0.1:{port}/none"})
         with logged(app) as lines:
             assert fault(app) == "The database does not answer"
-            assert "see that it runs and check DATABASE_URI" in lines.getvalue()
+            assert "check that it runs, and check DATABASE_URI" in lines.getvalue()
         assert app.test_client().get("/health").status_code == 200
 
 

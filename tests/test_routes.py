@@ -15,9 +15,10 @@ from sqlalchemy import insert
 from werkzeug.test import TestResponse
 
 from service import create_app
-from service.models import MAX_ID, Status, db, products
-from tests.conftest import app_with_tables, dispose, execute, logged
+from service.database import db
+from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
+from tests.helpers import app_with_tables, dispose, execute, logged
 
 MEMBERS = ["id", "name", "img_url", "description", "price", "rating", "category", "status"]
 REQUIRED = {"name": "Kettle", "img_url": "https://img.example.com/1.jpg", "price": 9.99}
@@ -366,7 +367,7 @@ def test_a_product_that_is_not_there_is_not_found(
 
 @pytest.mark.parametrize("path", ["/nothing", "/products/1/reviews", "/product", "/static/x"])
 def test_an_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
-    assert_problem(client.get(path), 404, f"There is nothing at {path}")
+    assert_problem(client.get(path), 404, f"{path} was not found")
 
 
 TEXTS = [
@@ -502,7 +503,7 @@ def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
 
     problem = assert_problem(response, 400)
     assert {(fault["pointer"], fault["detail"]) for fault in problem["errors"]} == {
-        ("/price", "is there twice"),
+        ("/price", "must be given only once"),
         ("/name", "must not be only white space"),
         ("/img_url", "is required"),
         ("/description", "must not contain U+0000"),
@@ -534,7 +535,7 @@ def test_the_same_member_twice_is_refused(
 
     response = client.open(path, method=method, data=body, content_type=JSON)
 
-    assert_faults(response, ("/price", "is there twice"))
+    assert_faults(response, ("/price", "must be given only once"))
     assert everything(client) == before
 
 
@@ -769,16 +770,17 @@ DATABASE_REQUESTS = [
 
 
 def assert_unavailable(app: Flask, advice: str) -> None:
-    """Hold that every operation answers 503 and leaves one line that says what to do."""
+    """Hold that every operation answers 503 and logs what to do."""
     for method, path, body in DATABASE_REQUESTS:
         with logged(app) as log:
             response = app.test_client().open(
                 path, method=method, json=body, headers={"X-Request-ID": "outage-1"}
             )
 
-            assert_problem(response, 503, "The database cannot serve now; please try again")
+            assert_problem(response, 503, "The database is unavailable; try again later")
             assert int(response.headers["Retry-After"]) > 0
-            (line,) = map(json.loads, log.getvalue().splitlines())
+            line, request = map(json.loads, log.getvalue().splitlines())
+            assert (request["level"], request["status"]) == ("WARNING", 503)
             assert advice in line["message"]
             assert (line["level"], line["request_id"]) == ("ERROR", "outage-1")
     assert app.test_client().get("/health").status_code == 200

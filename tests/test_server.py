@@ -18,10 +18,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from service.common.database import transaction
-from service.models import db
-from tests.conftest import app_with_tables, execute, postgresql_database, wait_for
+from service.database import db, transaction
 from tests.factories import product_body
+from tests.helpers import app_with_tables, execute, postgresql_database, wait_for
 from tests.server import Server, serving
 
 THREADS = 8

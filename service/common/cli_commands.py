@@ -1,4 +1,4 @@
-"""The commands of `flask`: what is done to a database by hand."""
+"""The commands of `flask` that create the tables, seed the database and create tokens."""
 
 import secrets
 import sys
@@ -9,36 +9,24 @@ from typing import Any
 
 import click
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
+from flask.cli import with_appcontext
+from flask_migrate import upgrade
 from sqlalchemy import Connection, MetaData, inspect, literal, select
 from sqlalchemy.exc import DBAPIError
 
-from service.common.database import create_sqlite_file, insert_rows, transaction
-from service.common.error_handlers import advice
-from service.common.migrations import stamp_head
-from service.config import CLIENT_NAME
+from service.common.error_handlers import outage_message
+from service.config import TOKEN_NAME
+from service.database import db, insert_rows, revisions, sqlite, transaction
 
-BATCH = 1_000
+BATCH_SIZE = 1_000
 
 Rows = Callable[[int], Iterator[dict[str, Any]]]
 
 
-def init_app(app: Flask, db: SQLAlchemy, demo_rows: Rows, demo_table: str) -> None:
-    """Add the commands; ``demo_rows(count)`` yields what `db-seed` puts into ``demo_table``."""
-
-    @app.cli.command("db-create")
-    @click.option("--yes", is_flag=True, help="Do not ask, even if rows will be lost.")
-    def db_create(yes: bool) -> None:
-        """Drop all tables and create them anew."""
-        with one_line_errors():
-            create_sqlite_file(db.engine.url)
-        with _database() as connection:
-            if not yes and connection.dialect.name != "sqlite":
-                _confirm_loss(_full_table(connection, db.metadata))
-            db.metadata.drop_all(connection)
-            db.metadata.create_all(connection)
-            stamp_head(connection)
-        click.echo("The tables are created.")
+def init_app(app: Flask, demo_rows: Rows, demo_table: str) -> None:
+    """Add the commands; ``demo_rows(count)`` yields the rows that `db-seed` inserts."""
+    app.cli.add_command(db_create)
+    app.cli.add_command(token_create)
 
     @app.cli.command("db-seed")
     @click.option(
@@ -46,62 +34,81 @@ def init_app(app: Flask, db: SQLAlchemy, demo_rows: Rows, demo_table: str) -> No
         type=click.IntRange(min=1, max=10_000_000),
         default=100,
         show_default=True,
-        help="How many to add.",
+        help="Number of rows to insert.",
     )
     def db_seed(count: int) -> None:
-        """Add a demo catalogue: all of it, or nothing if it fails."""
-        rows = demo_rows(count)
-        with _database() as connection, click.progressbar(length=count, label="Seeding") as bar:
-            while batch := list(islice(rows, BATCH)):
-                insert_rows(connection, db.metadata.tables[demo_table], batch)
-                bar.update(len(batch))
-        click.echo(f"{count} {demo_table} are added.")
+        """Insert demo rows in one transaction."""
+        _insert_batches(demo_table, demo_rows(count), count)
+        click.echo(f"Inserted {count} {demo_table}.")
 
-    @app.cli.command("token-create")
-    @click.argument("name")
-    def token_create(name: str) -> None:
-        """Print a new token for NAME, as API_TOKENS and API_TOKENS_FILE take it."""
-        if not CLIENT_NAME.fullmatch(name):
-            raise click.BadParameter("must be 1 to 64 of A-Za-z0-9._-", param_hint="NAME")
-        click.echo(f"{name}={secrets.token_urlsafe()}")
+
+@click.command("db-create")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation if rows are deleted.")
+@with_appcontext
+def db_create(yes: bool) -> None:
+    """Drop all tables and create them again."""
+    with one_line_errors():
+        sqlite.create_file(db.engine.url)
+    with _transaction() as connection:
+        if not yes and connection.dialect.name != "sqlite":
+            _confirm_deletion(_table_with_rows(connection, db.metadata))
+        db.metadata.drop_all(connection)
+        revisions.drop_version_table(connection)
+    upgrade()
+    click.echo("Created the tables.")
+
+
+@click.command("token-create")
+@click.argument("name")
+def token_create(name: str) -> None:
+    """Print a new NAME=TOKEN pair for API_TOKENS or API_TOKENS_FILE."""
+    if not TOKEN_NAME.fullmatch(name):
+        raise click.BadParameter("must be 1 to 64 characters of A-Za-z0-9._-", param_hint="NAME")
+    click.echo(f"{name}={secrets.token_urlsafe()}")
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Let a command that fails at the database end with one clear line, not a traceback."""
+    """Turn ``DBAPIError`` and ``OSError`` into ``ClickException``: one line, no traceback."""
     try:
         yield
     except DBAPIError as error:
-        said = " ".join(str(error.orig).split())
-        line = advice(error) or f"The database refuses this ({said})."
-        raise click.ClickException(line) from None
+        cause = " ".join(str(error.orig).split())
+        message = outage_message(error) or f"The database rejected the command: {cause}"
+        raise click.ClickException(message) from None
     except OSError as error:
-        raise click.ClickException(f"The database cannot be made ({error}).") from None
+        raise click.ClickException(f"The database file cannot be created: {error}") from None
 
 
 @contextmanager
-def _database() -> Iterator[Connection]:
+def _transaction() -> Iterator[Connection]:
     with one_line_errors(), transaction() as connection:
         yield connection
 
 
-def _full_table(connection: Connection, metadata: MetaData) -> str | None:
-    """Return the name of a table that has rows; None if all are empty or not there."""
+def _insert_batches(table: str, rows: Iterator[dict[str, Any]], count: int) -> None:
+    with _transaction() as connection, click.progressbar(length=count, label="Seeding") as bar:
+        while batch := list(islice(rows, BATCH_SIZE)):
+            insert_rows(connection, db.metadata.tables[table], batch)
+            bar.update(len(batch))
+
+
+def _table_with_rows(connection: Connection, metadata: MetaData) -> str | None:
     inspector = inspect(connection)
     for table in metadata.sorted_tables:
         if inspector.has_table(table.name):
-            # Not one of its columns is named: it may be of another version.
-            found = connection.execute(select(literal(1)).select_from(table).limit(1)).first()
-            if found:
+            # A table of another version may lack columns of the model, so none is selected.
+            row = connection.execute(select(literal(1)).select_from(table).limit(1)).first()
+            if row:
                 return table.name
     return None
 
 
-def _confirm_loss(table: str | None) -> None:
-    """Ask whether the rows of ``table`` may go; only a terminal can answer."""
+def _confirm_deletion(table: str | None) -> None:
+    """Ask for confirmation; raise ``ClickException`` if standard input is not a terminal."""
     if table is None:
         return
-    question = f"The table {table} has rows. They will be lost. Go on?"
+    warning = f"The table {table} has rows, which will be deleted."
     if not sys.stdin.isatty():
-        raise click.ClickException(f"{question} There is no terminal to ask: say --yes.")
-    click.confirm(question, abort=True)
+        raise click.ClickException(f"{warning} Use --yes to confirm.")
+    click.confirm(f"{warning} Continue?", abort=True)

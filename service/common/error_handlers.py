@@ -1,4 +1,4 @@
-"""Every failure becomes a problem document here (RFC 9457)."""
+"""Error handlers: each error response is a problem document (RFC 9457)."""
 
 import json
 from collections.abc import Iterable
@@ -22,32 +22,35 @@ from werkzeug.exceptions import (
 from service.common.log_handlers import request_id
 
 RETRY_AFTER_SECONDS = 2
-# Of PostgreSQL's error codes: no connection, no resources, shutting down, cancelled or timed
-# out, read-only, idle for too long, locked, rolled back again and again, failing disks.
+# Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
+# read-only transaction, idle timeouts, lock not available, serialization failure, deadlock,
+# system error.
 OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58")
+UNDEFINED_TABLE = "42P01"
 PROBLEM = "application/problem+json"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-MISSING_TABLE = "42P01"
+
+# A member of "errors": "pointer" or "parameter", and "detail".
+InputError = dict[str, str]
 
 
 class InvalidRequest(BadRequest):
-    """A body or a query with faults, each a mapping with its place and its ``detail``."""
+    """A body or a query string with at least one error."""
 
-    def __init__(self, faults: list[dict[str, str]]) -> None:
-        """Name every fault in one sentence, too."""
-        super().__init__("; ".join(map(_sentence, faults)))
-        self.faults = faults
+    def __init__(self, errors: list[InputError]) -> None:
+        super().__init__("; ".join(map(_sentence, errors)))
+        self.errors = errors
 
 
-def _sentence(fault: dict[str, str]) -> str:
-    member = fault.get("pointer", "").removeprefix("/").replace("~1", "/").replace("~0", "~")
-    return f"{member or fault.get('parameter', 'the body')} {fault['detail']}"
+def _sentence(error: InputError) -> str:
+    member = error.get("pointer", "").removeprefix("/").replace("~1", "/").replace("~0", "~")
+    return f"{member or error.get('parameter', 'the body')} {error['detail']}"
 
 
 def problem(
-    status: int, detail: str, request_id: str, errors: list[dict[str, str]] | None = None
+    status: int, detail: str, request_id: str, errors: list[InputError] | None = None
 ) -> bytes:
-    """Write a problem document; what is not Unicode in it becomes a question mark."""
+    """Return a problem document in UTF-8; unpaired surrogates become question marks."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -60,69 +63,77 @@ def problem(
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def advice(error: SQLAlchemyError) -> str | None:
-    """Say what to do about a database that cannot serve now; None where the fault is ours."""
+def outage_message(error: SQLAlchemyError) -> str | None:
+    """Return the cause and the remedy of a database outage, for the log.
+
+    Returns None if the error is a defect of the service.
+    """
     if isinstance(error, InvalidRequestError) and "This connection is closed" in str(error):
-        return "The database has closed each connection at once: see its own log."
+        return "The database closes each new connection: see the database log."
     if isinstance(error, PoolTimeoutError):
-        return "All database connections are busy: raise WEB_THREADS or find the slow statements."
-    if not isinstance(error, DBAPIError):
-        return None
+        return "All database connections are in use: increase WEB_THREADS or find slow statements."
+    return _driver_outage_message(error) if isinstance(error, DBAPIError) else None
+
+
+def _driver_outage_message(error: DBAPIError) -> str | None:
     sqlstate: str | None = getattr(error.orig, "sqlstate", None)
-    said = " ".join(str(error.orig).split())
-    line = None
-    if sqlstate == MISSING_TABLE or "no such table" in said:
-        line = f"The database has no tables ({said}): run `flask db upgrade`."
-    elif "unable to open database file" in said:
-        line = f"There is no database at DATABASE_URI ({said}): run `flask db upgrade`."
-    elif "database is locked" in said:
-        line = f"The database is busy with another write ({said}): try again when it is done."
-    elif error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
-        line = f"The database cannot serve ({sqlstate}: {said}): see its own log."
-    elif isinstance(error, OperationalError) and sqlstate is None:
-        line = f"The database cannot be used ({said}): see that it runs and check DATABASE_URI."
-    return line
+    cause = " ".join(str(error.orig).split())
+    if sqlstate == UNDEFINED_TABLE or "no such table" in cause:
+        return f"The database has no tables ({cause}): run `flask db upgrade`."
+    if "unable to open database file" in cause:
+        return f"The database file of DATABASE_URI is missing ({cause}): run `flask db upgrade`."
+    if "database is locked" in cause:
+        return f"Another write locks the database ({cause}): try again when it has finished."
+    if error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
+        return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
+    if isinstance(error, OperationalError) and sqlstate is None:
+        return f"The database is unavailable ({cause}): check that it runs, and check DATABASE_URI."
+    return None
 
 
 def init_app(app: Flask) -> None:
-    """Answer every failure of ``app`` with a problem document."""
+    """Register the error handlers of ``app``."""
+    app.register_error_handler(HTTPException, _answer)
+    app.register_error_handler(SQLAlchemyError, _answer_database_error)
+    app.after_request(_replace_plain_error)
 
-    @app.errorhandler(HTTPException)
-    def answer(error: HTTPException) -> Response:
-        status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-        return Response(
-            problem(status, _detail(error), request_id(), getattr(error, "faults", None)),
-            status,
-            _headers(error.get_headers()),
-            content_type=PROBLEM,
+
+def _answer(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    return Response(
+        problem(status, _detail(error), request_id(), getattr(error, "errors", None)),
+        status,
+        _headers(error.get_headers()),
+        content_type=PROBLEM,
+    )
+
+
+def _answer_database_error(error: SQLAlchemyError) -> Response:
+    message = outage_message(error)
+    if message is None:
+        raise error
+    current_app.logger.error(message)
+    return _answer(ServiceUnavailable(_outage_detail(error), retry_after=RETRY_AFTER_SECONDS))
+
+
+def _replace_plain_error(response: Response) -> Response:
+    """Replace the body of an error that was not raised, such as a 412 of ``send_file``."""
+    if response.status_code >= HTTPStatus.BAD_REQUEST and response.mimetype != PROBLEM:
+        response.close()
+        response.direct_passthrough = False
+        error = default_exceptions[response.status_code]()
+        response.set_data(problem(response.status_code, _detail(error), request_id()))
+        response.content_type = PROBLEM
+    return response
+
+
+def _outage_detail(error: SQLAlchemyError) -> str:
+    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if is_lost and request.method not in SAFE_METHODS:
+        return (
+            "The database connection was lost; check whether the change was saved, then try again"
         )
-
-    @app.after_request
-    def describe(response: Response) -> Response:
-        """Say what is wrong where nobody has raised it: a file's precondition has failed."""
-        if response.status_code >= HTTPStatus.BAD_REQUEST and response.mimetype != PROBLEM:
-            response.close()
-            response.direct_passthrough = False
-            error = default_exceptions[response.status_code]()
-            response.set_data(problem(response.status_code, _detail(error), request_id()))
-            response.content_type = PROBLEM
-        return response
-
-    @app.errorhandler(SQLAlchemyError)
-    def answer_database(error: SQLAlchemyError) -> Response:
-        line = advice(error)
-        if line is None:
-            raise error
-        current_app.logger.error(line)
-        return answer(ServiceUnavailable(_outcome(error), retry_after=RETRY_AFTER_SECONDS))
-
-
-def _outcome(error: SQLAlchemyError) -> str:
-    """Say what has become of the request."""
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    if lost and request.method not in SAFE_METHODS:
-        return "The database was lost meanwhile; see what it has before you try again"
-    return "The database cannot serve now; please try again"
+    return "The database is unavailable; try again later"
 
 
 def _headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -130,18 +141,17 @@ def _headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _detail(error: HTTPException) -> str:
-    """Say what is wrong in the words of this service where werkzeug's are for a browser."""
+    """Return the description of the error, without the default texts of werkzeug."""
     default = type(error).description
     if error.description is not None and error.description != default:
         return error.description
     match error:
         case NotFound():
-            return f"There is nothing at {request.path}"
+            return f"{request.path} was not found"
         case MethodNotAllowed():
             return f"{request.method} is not allowed on {request.path}"
         case RequestEntityTooLarge():
-            limit = current_app.config["MAX_CONTENT_LENGTH"]
-            return f"The body is larger than {limit} bytes"
+            return f"The body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes"
         case InternalServerError():
-            return "The service failed; the request_id finds the failure in its log"
+            return "The service failed; its log has the details under this request_id"
     return error.description or HTTPStatus(error.code or 500).phrase

@@ -1,1 +1,1 @@
-"""How the tables get from one version of the service to the next (Alembic)."""
+"""The Alembic environment and its revisions."""

@@ -1,4 +1,4 @@
-"""What Alembic runs for the commands of `flask db`."""
+"""The Alembic environment of the `flask db` commands."""
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -14,68 +14,77 @@ from sqlalchemy import Connection
 from sqlalchemy.schema import SchemaItem
 
 from service.common.cli_commands import one_line_errors
-from service.common.database import create_sqlite_file
-from service.common.migrations import LIMITS, is_later, refuse_unstamped, sole_migration
-from service.models import db
+from service.database import db, revisions, sqlite
 
-# Autogenerate cannot compare every index of an expression; a test compares the schemas.
-NOT_COMPARED = "autogenerate skipping .* expression-based index|Expression .* operator clause"
+# Autogenerate does not compare indexes on expressions; a test compares the schemas instead.
+EXPRESSION_INDEX_WARNINGS = (
+    "autogenerate skipping .* expression-based index|Expression .* operator clause"
+)
 
 
-def number(context: MigrationContext, revision: object, directives: list[MigrationScript]) -> None:
-    """Give a drafted revision the next number: a later one is told by its greater number."""
+def number_revision(
+    context: MigrationContext, revision: object, directives: list[MigrationScript]
+) -> None:
+    """Give a new revision the next number, so that a greater number means a newer revision."""
     for script in directives:
-        script.rev_id = f"{len(current_app.extensions['revisions']) + 1:04}"
+        script.rev_id = f"{len(revisions.known()) + 1:04}"
 
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": db.metadata,
     "compare_server_default": True,
     "render_as_batch": True,
-    "transactional_ddl": True,  # on SQLite, too
-    "process_revision_directives": number,
+    "transactional_ddl": True,  # Alembic's default is False on SQLite
+    "process_revision_directives": number_revision,
 }
 
 
 def write_sql() -> None:
-    """Write the SQL of a command to standard output; no database is asked."""
+    """Write the SQL of a command to standard output, without a connection (`--sql`)."""
     dialect = db.engine.dialect.name
     context.configure(
         dialect_name=dialect,
-        dialect_opts={"paramstyle": "named"},  # so that no % is doubled
+        dialect_opts={"paramstyle": "named"},  # the psycopg style would double each %
         literal_binds=True,
         **OPTIONS,
     )
     if dialect == "postgresql":
-        for limit in LIMITS:
-            context.execute(limit)
+        for statement in revisions.TIMEOUTS:
+            context.execute(statement)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def run() -> None:
-    """Run a command, and no other one of this database at the same time."""
-    upgrading = click.get_current_context().info_name == "upgrade"
+    """Run a command while holding the migration lock."""
+    upgrading = click.get_current_context().info_name in {"upgrade", "db-create"}
     if upgrading:
-        create_sqlite_file(db.engine.url)
-    with sole_migration(db.engine.url) as connection:
+        sqlite.create_file(db.engine.url)
+    with revisions.migration_lock(db.engine.url) as connection:
         context.configure(
             connection=connection,
-            include_object=partial(is_for, connection),
+            include_object=partial(is_expected, connection),
             on_version_apply=log_step,
             **OPTIONS,
         )
         with context.begin_transaction():
-            if upgrading:
-                refuse_unstamped(connection, db.metadata)
-                if is_later(connection, db.metadata):
-                    current_app.logger.warning("The schema is a later version's, and stays so")
-                    return
-            context.run_migrations()
+            if not upgrading or can_upgrade(connection):
+                context.run_migrations()
 
 
-def is_for(connection: Connection, item: SchemaItem, *_: Any) -> bool:
-    """Say whether this database is to have a table, a column, an index and so on of the models."""
+def can_upgrade(connection: Connection) -> bool:
+    """Return whether the schema is not newer than this version; raises ``ClickException``."""
+    revisions.require_revision(connection, db.metadata)
+    is_newer = revisions.is_newer(connection, db.metadata)
+    if is_newer:
+        current_app.logger.warning(
+            "The schema belongs to a later version of the service: it is left unchanged"
+        )
+    return not is_newer
+
+
+def is_expected(connection: Connection, item: SchemaItem, *_: Any) -> bool:
+    """Return whether the database must have an item of the models, such as an index."""
     condition: Callable[[Connection], bool] | None = item.info.get("condition")
     return condition is None or condition(connection)
 
@@ -83,7 +92,7 @@ def is_for(connection: Connection, item: SchemaItem, *_: Any) -> bool:
 def log_step(
     ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
 ) -> None:
-    """Tell of each revision that was applied or taken back."""
+    """Log the revision after each upgrade or downgrade step."""
     reached = ", ".join(step.destination_revision_ids) or "base"
     current_app.logger.info("The schema is at revision %s", reached)
 
@@ -92,5 +101,5 @@ if context.is_offline_mode():
     write_sql()
 else:
     with one_line_errors(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", NOT_COMPARED)
+        warnings.filterwarnings("ignore", EXPRESSION_INDEX_WARNINGS)
         run()

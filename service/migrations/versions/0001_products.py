@@ -3,8 +3,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from service.common.folding import PREPARE_SEARCHES
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -15,7 +13,35 @@ WHITE_SPACE = (
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 
-# Trigrams serve this one only; there may be none.
+# The block chooses the case folding on the server, so that `--sql` needs no connection.
+# pg_trgm is optional: searches are slower without it.
+PREPARE_SEARCHES = """\
+DO $do$
+DECLARE
+    version integer = current_setting('server_version_num');
+    folded text;
+BEGIN
+    IF version >= 180000 THEN
+        folded = 'casefold($1 COLLATE "pg_unicode_fast")';
+    ELSIF version >= 170000 THEN
+        folded = 'lower(upper($1 COLLATE "pg_c_utf8"))';
+    ELSIF EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu') THEN
+        folded = 'translate(lower(upper($1 COLLATE "und-x-icu")), ''\u03c2'', ''\u03c3'')';
+    ELSE
+        folded = 'lower(upper($1))';
+    END IF;
+    EXECUTE 'CREATE OR REPLACE FUNCTION fold(text) RETURNS text LANGUAGE sql'
+        ' IMMUTABLE PARALLEL SAFE AS ' || quote_literal(' SELECT ' || folded || ' ');
+    BEGIN
+        CREATE EXTENSION IF NOT EXISTS pg_trgm;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING USING
+            MESSAGE = 'Searches will be slow: PostgreSQL has no pg_trgm (' || SQLERRM || ')';
+    END;
+END
+$do$"""
+
+# The only index that needs pg_trgm, which may be missing.
 CREATE_SEARCH_INDEX = """\
 DO $do$
 BEGIN
@@ -30,7 +56,7 @@ $do$"""
 
 
 def upgrade() -> None:
-    """Make what there is in version 0.1.0."""
+    """Create the schema of version 0.1.0."""
     postgresql = op.get_context().dialect.name == "postgresql"
     if postgresql:
         op.execute(PREPARE_SEARCHES)
@@ -79,7 +105,7 @@ def _sorted_by_code_point(length: int) -> sa.String:
 
 
 def _white_space() -> str:
-    """Return a literal without the tab, of which `--sql` would make four blanks."""
+    """Return a SQL literal without a tab character, which `--sql` expands to four spaces."""
     if op.get_context().dialect.name == "postgresql":
         return "E'" + "".join(f"\\u{ord(space):04x}" for space in WHITE_SPACE) + "'"
     if op.get_context().as_sql:
@@ -92,7 +118,7 @@ def _check(name: str, condition: str) -> sa.CheckConstraint:
 
 
 def downgrade() -> None:
-    """Take all away but pg_trgm, which others may use."""
+    """Drop everything but pg_trgm, which other applications may use."""
     op.drop_table("products")
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP TYPE status")

@@ -1,1 +1,1 @@
-"""The revisions of the schema. One that was released is never changed."""
+"""The revisions of the schema; a released revision is never edited."""

@@ -1,9 +1,9 @@
-"""Which pages of other origins may use the service: the CORS protocol of the Fetch standard."""
+"""CORS headers (WHATWG Fetch) for the origins in CORS_ORIGINS."""
 
 from flask import Flask, Response, request
 
-EXPOSED = "ETag, Link, Location, Retry-After, X-Request-ID, X-Total-Count"
-PREFLIGHT = {
+EXPOSED_HEADERS = "ETag, Link, Location, Retry-After, X-Request-ID, X-Total-Count"
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"
@@ -13,7 +13,7 @@ PREFLIGHT = {
 
 
 def init_app(app: Flask) -> None:
-    """Let the pages of CORS_ORIGINS read the answers; send nothing of this if there are none."""
+    """Add CORS headers to each response; without CORS_ORIGINS, add none."""
     origins = app.config["CORS_ORIGINS"]
     if not origins:
         return
@@ -24,7 +24,7 @@ def init_app(app: Flask) -> None:
         origin = request.headers.get("Origin")
         if origin in origins:
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = EXPOSED
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-                response.headers.update(PREFLIGHT)
+                response.headers.update(PREFLIGHT_HEADERS)
         return response

@@ -1,0 +1,195 @@
+"""Statements in autocommit, and transactions."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import psycopg
+from sqlalchemy import Connection, Select, Table, UpdateBase
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from service.database.engine import TRANSACTION_ISOLATION, Base, db
+from service.database.postgresql import UnresponsiveError
+
+__all__ = ["Base", "Rows", "Statement", "db", "execute", "in_transaction", "transaction"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Rows = Sequence[Sequence[Any]]
+Statement = Select[Any] | UpdateBase
+
+# SQLSTATE of a serialization failure and of a deadlock: PostgreSQL has rolled back.
+ROLLED_BACK = {"40001", "40P01"}
+# Messages about a prepared statement whose plan refers to a dropped type or table.
+STALE_PLAN = ("cache lookup failed", "cached plan must not change")
+MAX_RETRIES = 3
+RETRY_SECONDS = 3
+
+
+def _retry_if_rolled_back(function: Callable[P, R]) -> Callable[P, R]:
+    """Retry a transaction that PostgreSQL rolled back, up to ``MAX_RETRIES`` times."""
+
+    @wraps(function)
+    def retry(*args: P.args, **kwargs: P.kwargs) -> R:
+        deadline = time.monotonic() + RETRY_SECONDS
+        for _ in range(MAX_RETRIES):
+            try:
+                return function(*args, **kwargs)
+            except DBAPIError as error:
+                if not _is_rolled_back(error) or time.monotonic() > deadline:
+                    raise
+        return function(*args, **kwargs)
+
+    return retry
+
+
+def _is_rolled_back(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in ROLLED_BACK or _has_stale_plan(error.orig)
+
+
+def _has_stale_plan(error: BaseException | None) -> bool:
+    return any(message in str(error) for message in STALE_PLAN)
+
+
+def execute(statement: Statement, parameters: Mapping[str, Any] | None = None) -> Rows:
+    """Execute one statement in autocommit, in one round trip, and return all its rows.
+
+    A SELECT whose connection is lost is retried once on a new connection, unless the server is
+    unresponsive. A write is never retried, because it may have been committed. Raises
+    ``DBAPIError``, or ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
+    """
+    try:
+        return _execute(statement, parameters or {})
+    except DBAPIError as error:
+        is_lost = error.connection_invalidated and not isinstance(error.orig, UnresponsiveError)
+        if not is_lost or not isinstance(statement, Select):
+            raise
+    return _execute(statement, parameters or {})
+
+
+@_retry_if_rolled_back
+def _execute(statement: Statement, values: Mapping[str, Any]) -> Rows:
+    """Compile with SQLAlchemy, and execute with the driver on a pooled connection.
+
+    Bypassing SQLAlchemy's result layer saves two thirds of the time.
+    """
+    engine = db.engine
+    command = _command(statement, engine.dialect, tuple(values))
+    pooled = None
+    try:
+        pooled = engine.raw_connection()
+        info = pooled.info  # kept for the life of the driver's connection
+        cursor = info.get("cursor") or info.setdefault("cursor", pooled.cursor())
+        return command.execute(cursor, values)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(error, command, engine.dialect, pooled) from error
+    finally:
+        if pooled is not None:
+            pooled.close()
+
+
+class _Command(NamedTuple):
+    """A compiled statement with the arguments that the driver needs."""
+
+    sql: str
+    names: Sequence[str] | None
+    """The order of positional parameters; None if the driver takes them by name."""
+    literals: Mapping[str, Any]
+    processors: Mapping[str, Callable[[Any], Any]]
+    options: Mapping[str, Any]
+    returns_rows: bool
+
+    def execute(self, cursor: Any, values: Mapping[str, Any]) -> Rows:
+        """Execute the statement and return its rows; an empty tuple if it returns none."""
+        bound = {**self.literals, **values}
+        for name, process in self.processors.items():
+            bound[name] = process(bound[name])
+        arguments = bound if self.names is None else [bound[name] for name in self.names]
+        cursor.execute(self.sql, arguments, **self.options)
+        rows: Rows = cursor.fetchall() if self.returns_rows else ()
+        return rows
+
+
+@lru_cache(maxsize=512)
+def _command(statement: Statement, dialect: Dialect, names: tuple[str, ...]) -> _Command:
+    """Compile a statement; ``names`` are the columns that an INSERT or UPDATE sets."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    processors = {
+        name: process
+        for name, parameter in compiled.binds.items()
+        if (process := parameter.type.dialect_impl(dialect).bind_processor(dialect))
+    }
+    prepare = statement.get_execution_options().get("prepare", True)
+    return _Command(
+        str(compiled),
+        compiled.positiontup if compiled.positional else None,
+        {name: value for name, value in compiled.params.items() if name not in names},
+        processors,
+        {} if prepare or dialect.name == "sqlite" else {"prepare": False},
+        isinstance(statement, Select) or bool(statement.returning_column_descriptions),
+    )
+
+
+def _wrapped(
+    error: Any, command: _Command, dialect: Dialect, pooled: PoolProxiedConnection | None
+) -> BaseException:
+    """Return the error as a ``DBAPIError``; invalidate a connection that is lost or stale."""
+    is_lost = pooled is not None and dialect.is_disconnect(error, pooled, None)
+    if pooled is not None and (is_lost or _has_stale_plan(error)):
+        pooled.invalidate(error)
+    driver = dialect.loaded_dbapi.Error
+    wrapped: BaseException = DBAPIError.instance(
+        command.sql, None, error, driver, connection_invalidated=is_lost, dialect=dialect
+    )
+    return wrapped
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """Open a connection and a transaction; commit on success, roll back on an exception."""
+    isolation = TRANSACTION_ISOLATION[db.engine.dialect.name]
+    with db.engine.connect().execution_options(**isolation) as connection:
+        try:
+            with connection.begin():
+                yield connection
+        except DBAPIError as error:
+            if _has_stale_plan(error.orig):
+                connection.invalidate(error)
+            raise
+
+
+@_retry_if_rolled_back
+def in_transaction(work: Callable[[Connection], R]) -> R:
+    """Call ``work`` in a transaction and return its result; it is called again for a retry."""
+    with transaction() as connection:
+        return work(connection)
+
+
+def execute_in(
+    connection: Connection, statement: Statement, parameters: Mapping[str, Any] | None = None
+) -> Rows:
+    """Execute one statement on the connection of a transaction, and return all its rows."""
+    result = connection.execute(statement, parameters)
+    return result.all() if result.returns_rows else ()
+
+
+def insert_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows that have the same columns; uses COPY on PostgreSQL."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(table.insert(), rows)
+        return
+    copy_in = f"COPY {table.name} ({', '.join(rows[0])}) FROM STDIN"
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(copy_in) as copy:
+            for row in rows:
+                copy.write_row(tuple(row.values()))
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            copy_in, (), error, psycopg.Error, dialect=connection.dialect
+        ) from None

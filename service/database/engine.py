@@ -1,0 +1,179 @@
+"""The engines: a pooled one for requests, and one without a pool for the readiness probe."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, QueuePool
+
+from service.database import postgresql, sqlite
+
+POOL_TIMEOUT_SECONDS = 3
+PROBE_CONNECT_SECONDS = 2  # the minimum of libpq
+PROBE_SECONDS = 1
+PROBE = "probe"
+# The isolation level of a transaction; otherwise a connection is in autocommit.
+TRANSACTION_ISOLATION = {
+    "sqlite": {"isolation_level": "SERIALIZABLE"},
+    "postgresql": {"isolation_level": "READ COMMITTED"},
+}
+
+
+class Base(DeclarativeBase):
+    """The base of the models; a naming convention lets migrations refer to constraints."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+class PoolMetrics(Protocol):
+    """The metrics of a connection pool."""
+
+    def set_size(self, connections: int) -> None:
+        """Set the maximum number of connections."""
+
+    def count_checkout(self) -> None:
+        """Increment the connections in use."""
+
+    def count_checkin(self) -> None:
+        """Decrement the connections in use."""
+
+    def observe_wait(self, seconds: float) -> None:
+        """Observe the time that a thread waited for a connection."""
+
+
+class TimedPool(QueuePool):
+    """A connection pool that measures how long a thread waits for a connection."""
+
+    __module__ = QueuePool.__module__  # SQLAlchemy derives the name of its logger from it
+    metrics: PoolMetrics | None = None
+
+    def connect(self) -> PoolProxiedConnection:
+        """Check out a connection; raises ``TimeoutError`` of SQLAlchemy if none is free in time."""
+        if not self.metrics or self.checkedin() or self.overflow() < 0:
+            return super().connect()
+        started = perf_counter()
+        try:
+            return super().connect()
+        finally:
+            self.metrics.observe_wait(perf_counter() - started)
+
+    def recreate(self) -> "TimedPool":
+        """Return an empty pool with the same settings and metrics."""
+        pool = super().recreate()
+        assert isinstance(pool, TimedPool)  # noqa: S101  # for mypy
+        pool.metrics = self.metrics
+        return pool
+
+
+def init_app(app: Flask, metrics: PoolMetrics) -> None:
+    """Create the engines from DATABASE_URI, without opening a connection.
+
+    A connection is in autocommit until a transaction begins, so that a read is one round trip.
+    The pool has one connection for each thread of a worker.
+    """
+    url = make_url(app.config["DATABASE_URI"])
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
+    app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url)}
+    db.init_app(app)
+    with app.app_context():
+        engine, probe_engine = db.engine, db.engines[PROBE]
+    _listen(engine)
+    _listen(probe_engine)
+    if url.get_backend_name() == "postgresql":
+        postgresql.init_serving_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
+        postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
+    _count_connections(engine, metrics)
+
+
+def new_engine(url: URL, **arguments: Any) -> Engine:
+    """Return an engine without a pool; ``arguments`` are passed to the driver's ``connect``."""
+    engine = create_engine(url, **_options(url, **arguments), poolclass=NullPool)
+    _listen(engine)
+    return engine
+
+
+@contextmanager
+def probe() -> Iterator[Connection]:
+    """Open a connection outside of the pool, with short timeouts.
+
+    SET LOCAL limits the timeout to the transaction, so that PgBouncer does not leak it to other
+    clients.
+    """
+    engine = db.engines[PROBE]
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(**TRANSACTION_ISOLATION["postgresql"])
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{PROBE_SECONDS}s'")
+        yield connection
+
+
+def _pool_options(url: URL, size: int) -> dict[str, Any]:
+    return {
+        **_options(url),
+        "poolclass": TimedPool,
+        "pool_size": size,
+        "max_overflow": 0,
+        "pool_timeout": POOL_TIMEOUT_SECONDS,
+        "pool_reset_on_return": None,  # each transaction is ended by the code that began it
+        "skip_autocommit_rollback": True,
+        "hide_parameters": True,  # the log must not contain what clients send
+    }
+
+
+def _probe_options(url: URL) -> dict[str, Any]:
+    timeouts: dict[str, Any] = {"connect_timeout": PROBE_CONNECT_SECONDS}
+    if url.get_backend_name() == "sqlite":
+        timeouts = {"timeout": PROBE_SECONDS}
+    return {"url": url, **_options(url, **timeouts), "poolclass": NullPool}
+
+
+def _options(url: URL, **arguments: Any) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        arguments.setdefault("timeout", sqlite.BUSY_SECONDS)
+    return {"isolation_level": "AUTOCOMMIT", "connect_args": arguments}
+
+
+def _listen(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        sqlite.init_engine(engine)
+    else:
+        postgresql.init_engine(engine)
+
+
+def _count_connections(engine: Engine, metrics: PoolMetrics) -> None:
+    pool = engine.pool
+    assert isinstance(pool, TimedPool)  # noqa: S101  # for mypy
+    pool.metrics = metrics
+    metrics.set_size(pool.size())
+
+    # The pool also checks in a connection whose checkout failed, which was not counted.
+    # Only one thread at a time uses an entry.
+    counted: set[ConnectionPoolEntry] = set()
+
+    def count_checkout(_: object, entry: ConnectionPoolEntry, proxy: object) -> None:
+        counted.add(entry)
+        metrics.count_checkout()
+
+    def count_checkin(_: object, entry: ConnectionPoolEntry) -> None:
+        if entry in counted:
+            counted.remove(entry)
+            metrics.count_checkin()
+
+    event.listen(engine, "checkout", count_checkout)
+    event.listen(engine, "checkin", count_checkin)

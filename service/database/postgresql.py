@@ -1,0 +1,236 @@
+"""Timeouts and a circuit breaker for PostgreSQL; its warnings in the log."""
+
+import logging
+import math
+import select
+from threading import Lock, Thread
+from time import monotonic, sleep
+from typing import Any
+
+import psycopg
+from flask import has_request_context
+from psycopg import IsolationLevel
+from psycopg.abc import PQGen
+from psycopg.errors import Diagnostic
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from service.config import SERVICE_NAME
+
+CONNECT_SECONDS = 3
+# Detect a network failure within 3 to 6 seconds, also on a connection that waits for an answer.
+CONNECT_OPTIONS = {
+    "application_name": SERVICE_NAME,
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 3000,
+}
+# Timeouts that the server enforces, in milliseconds.
+SERVER_TIMEOUTS = {
+    "statement_timeout": 5000,
+    "lock_timeout": 3000,
+    "idle_in_transaction_session_timeout": 5000,
+}
+# For a frozen server: it enforces no timeout, but its kernel still acknowledges packets.
+ANSWER_SECONDS = 6
+# Between two probes of an unresponsive server.
+PROBE_INTERVAL_SECONDS = 0.5
+PROBE_THREAD = "postgresql-probe"
+
+logger = logging.getLogger(__name__)
+
+
+class UnresponsiveError(psycopg.OperationalError):
+    """The server did not answer in time, or the circuit breaker is open."""
+
+    def __init__(self) -> None:
+        super().__init__("the server does not answer")
+
+
+class CircuitBreaker:
+    """Rejects requests immediately while the server does not answer, so that they do not queue.
+
+    Closed: connections work normally; a timeout opens the breaker. Open: connecting and executing
+    raise ``UnresponsiveError`` immediately, and a background thread probes the server (half-open).
+    The first answer to a probe, even a refusal, closes the breaker.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.connect_options: dict[str, Any] = {}
+        """The options of the last connection, which the probe uses."""
+        self._lock = Lock()
+
+    def open(self) -> None:
+        """Open the breaker, and start the thread that probes the server."""
+        with self._lock:
+            if not self.is_open:
+                Thread(target=self._probe_until_answered, name=PROBE_THREAD, daemon=True).start()
+                self.is_open = True
+
+    def _probe_until_answered(self) -> None:
+        while not self._is_answered():
+            sleep(PROBE_INTERVAL_SECONDS)
+        with self._lock:
+            self.is_open = False
+
+    def _is_answered(self) -> bool:
+        started = monotonic()
+        try:
+            psycopg.connect(**self.connect_options).close()
+        except (psycopg.Error, OSError) as error:
+            return not _is_timeout(error, started)
+        return True
+
+
+def _is_timeout(error: Exception, started: float) -> bool:
+    """Return whether connecting timed out; any other error is an answer."""
+    is_timeout = isinstance(error, psycopg.errors.ConnectionTimeout)
+    return is_timeout or monotonic() - started >= CONNECT_SECONDS
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that waits a limited time for an answer.
+
+    The server may still execute a command whose answer timed out.
+    """
+
+    breaker: CircuitBreaker | None = None
+    deadline = math.inf
+    """The time at which every wait ends, on the monotonic clock."""
+
+    def wait(
+        self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_SECONDS
+    ) -> Any:
+        """Send a command and wait for its answer.
+
+        Closes the connection and raises ``UnresponsiveError`` after ``timeout`` seconds, at the
+        deadline, or immediately if the circuit breaker is open.
+        """
+        if self.breaker and self.breaker.is_open:
+            self.close()
+            raise UnresponsiveError
+        if self.deadline < math.inf:
+            timeout = max(0, min(timeout or math.inf, self.deadline - monotonic()))
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.close()
+            if self.breaker:
+                self.breaker.open()
+            raise UnresponsiveError from None
+
+    def set_autocommit(self, value: bool) -> None:
+        """Set the autocommit mode; works while the breaker is open, as nothing is sent."""
+        with self.lock:
+            super().wait(self._set_autocommit_gen(value))
+
+    def set_isolation_level(self, value: IsolationLevel | None) -> None:
+        """Set the isolation level; works while the breaker is open, as nothing is sent."""
+        with self.lock:
+            super().wait(self._set_isolation_level_gen(value))
+
+
+def init_engine(engine: Engine) -> None:
+    """Add default connect options, and log the warnings of the server."""
+    event.listen(engine, "do_connect", _add_connect_options)
+    event.listen(engine, "connect", _log_warnings)
+
+
+def init_serving_engine(engine: Engine, *, pgbouncer: bool) -> None:
+    """Apply the timeouts and a circuit breaker to connections that serve requests.
+
+    Commands of `flask` have no timeouts. With ``pgbouncer``, server timeouts and prepared
+    statements are off: PgBouncer in transaction mode supports neither.
+    """
+    breaker = CircuitBreaker()
+
+    def connect(
+        dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], given: dict[str, Any]
+    ) -> psycopg.Connection[Any]:
+        options = {**given, "prepare_threshold": None} if pgbouncer else dict(given)
+        if not has_request_context():
+            return psycopg.connect(**options)
+        if not pgbouncer:
+            options["options"] = _server_timeouts() + str(options.get("options", ""))
+        return _connect(breaker, options)
+
+    def refuse_unusable(
+        connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, proxy: object
+    ) -> None:
+        if breaker.is_open or _is_disconnected(connection):
+            raise DisconnectionError  # the pool replaces the connection
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "checkout", refuse_unusable)
+
+
+def _server_timeouts() -> str:
+    return "".join(f"-c {name}={value} " for name, value in SERVER_TIMEOUTS.items())
+
+
+def _is_disconnected(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has closed an idle connection, without a round trip.
+
+    An idle connection is readable only when the server has closed it. Nothing was sent, so that
+    even a write can be executed on a new connection.
+    """
+    return connection.closed or _is_readable(connection.fileno())
+
+
+def init_probe_engine(engine: Engine, seconds: float) -> None:
+    """Set the deadline of each connection to ``seconds`` after it was opened."""
+
+    def connect(
+        dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], options: dict[str, Any]
+    ) -> BoundedConnection:
+        connection = BoundedConnection.connect(**options)
+        connection.deadline = monotonic() + seconds
+        return connection
+
+    event.listen(engine, "do_connect", connect)
+
+
+def _connect(breaker: CircuitBreaker, options: dict[str, Any]) -> BoundedConnection:
+    if breaker.is_open:
+        raise UnresponsiveError
+    breaker.connect_options = options
+    started = monotonic()
+    try:
+        connection = BoundedConnection.connect(**options)
+    except psycopg.Error as error:
+        if _is_timeout(error, started):
+            breaker.open()
+        raise
+    connection.breaker = breaker
+    return connection
+
+
+def _add_connect_options(
+    dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], options: dict[str, Any]
+) -> None:
+    """Add the options that DATABASE_URI does not set."""
+    for name, value in CONNECT_OPTIONS.items():
+        options.setdefault(name, value)
+
+
+def _log_warnings(connection: psycopg.Connection[Any], entry: ConnectionPoolEntry) -> None:
+    connection.add_notice_handler(_log_warning)
+
+
+def _log_warning(notice: Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        logger.warning(notice.message_primary)
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,102 @@
+"""What several tests do: databases, apps with tables, the log, and waiting."""
+
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import cast
+from uuid import uuid4
+
+from flask import Flask
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from service import create_app
+from service.database import db, transaction
+
+GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
+WAIT_SECONDS = 20
+PAUSE_SECONDS = 0.01
+
+
+@contextmanager
+def postgresql_database(server: str) -> Iterator[str]:
+    """Make an empty database, give its URI, and drop it."""
+    name = f"products_test_{uuid4().hex}"
+    locale = (
+        ""
+        if "TEST_DATABASE_URI" in os.environ
+        else "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+    )
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(
+            text(f"CREATE DATABASE {name} ENCODING UTF8 {locale} TEMPLATE template0")
+        )
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@contextmanager
+def app_with_tables(uri: str, *command: str) -> Iterator[Flask]:
+    """Make an app and, with this command or `db-create`, its tables."""
+    app = create_app({"DATABASE_URI": uri, "TESTING": True})
+    made = app.test_cli_runner().invoke(args=command or ["db-create"])
+    assert made.exit_code == 0, made.output
+    yield app
+    dispose(app)
+
+
+def dispose(app: Flask) -> None:
+    """Close the app's connections."""
+    with app.app_context():
+        db.engine.dispose()
+
+
+def engine_of(app: Flask) -> Engine:
+    """Return the engine that serves the app's requests."""
+    with app.app_context():
+        return db.engine
+
+
+def execute(app: Flask, *statements: str) -> None:
+    """Run SQL past the app, in one transaction."""
+    with app.app_context(), transaction() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def empty(app: Flask) -> Flask:
+    """Take all products away, and let the next one have the id 1."""
+    if backend(app) == "sqlite":
+        execute(app, "DELETE FROM products", "DELETE FROM sqlite_sequence")
+    else:
+        execute(app, "TRUNCATE products RESTART IDENTITY")
+    return app
+
+
+def backend(app: Flask) -> str:
+    """Return ``sqlite`` or ``postgresql``."""
+    return make_url(app.config["DATABASE_URI"]).get_backend_name()
+
+
+@contextmanager
+def logged(app: Flask) -> Iterator[io.StringIO]:
+    """Catch what the app writes to its log, as it is written."""
+    handler = app.logger.handlers[0]  # pytest puts its own after it
+    with closing(io.StringIO()) as lines:
+        stream = cast(logging.StreamHandler[io.TextIOBase], handler)
+        before = stream.setStream(lines)
+        yield lines
+        if before is not None:
+            stream.setStream(before)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Wait until ``condition`` is true; fail if it does not become so in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(PAUSE_SECONDS)
