@@ -59,7 +59,7 @@ class ThreadPool:
         for future, function, args in iter(self._jobs.get, None):
             try:
                 outcome = future.set_result, function(*args)
-            except Exception as error:  # noqa: BLE001  # it is raised where the future is awaited
+            except BaseException as error:  # noqa: BLE001  # it is raised where the future is awaited
                 outcome = future.set_exception, error
             with suppress(RuntimeError):  # the event loop has been closed
                 future.get_loop().call_soon_threadsafe(_settle, future, *outcome)
@@ -185,7 +185,7 @@ class Bridge:
         """Answer one request; ``BoundedProtocol`` gives its cycle as an extension."""
         cycle = scope["extensions"]["cycle"]
         environ = new_environ(scope)
-        body = bytearray()
+        body = io.BytesIO()
         try:
             environ["wsgi.input"] = await self._collect(environ, cycle, receive, body)
             if not cycle.disconnected:
@@ -193,40 +193,46 @@ class Bridge:
         except asyncio.CancelledError:  # the worker ends before the answer does
             cycle.disconnected = True
         finally:
-            self._held -= len(body)
+            self._held -= body.getbuffer().nbytes
 
     async def _collect(
-        self, environ: dict[str, Any], cycle: Any, receive: Any, body: bytearray
+        self, environ: dict[str, Any], cycle: Any, receive: Any, body: io.BytesIO
     ) -> io.IOBase:
-        """Append the request's body to ``body``; return what the app reads."""
+        """Write the request's body into ``body``; return what the app reads."""
         if int(environ.get("CONTENT_LENGTH", 0)) > self._max_body or not (
             cycle.more_body or cycle.body
         ):
-            return io.BytesIO()
+            return body
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 is_whole = False
-                while not is_whole and len(body) <= self._max_body:
+                while not is_whole and body.tell() <= self._max_body:
                     message = await receive()
                     piece = message.get("body", b"")
-                    body += piece
+                    body.write(piece)
                     self._held += len(piece)
-                    if self._held > MAX_HELD_BYTES and len(body) > SMALL_BODY_BYTES:
+                    if self._held > MAX_HELD_BYTES and body.tell() > SMALL_BODY_BYTES:
+                        self._held -= body.tell()
+                        body.seek(0)
+                        body.truncate()
                         detail = "Too many requests are being sent"
                         return Unread(ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS))
                     is_whole = not message.get("more_body", False)
         except TimeoutError:
             return Unread(RequestTimeout(f"The body took more than {BODY_SECONDS} seconds"))
-        environ["CONTENT_LENGTH"] = str(len(body))
-        return io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(body.tell())
+        body.seek(0)
+        return body
 
     async def _answer(self, environ: dict[str, Any], cycle: Any, receive: Any, send: Any) -> None:
         """Run the app, and send each part of its answer before the next one is asked for."""
-        answer = Steps(parts(self._app, environ, cycle.transport.is_closing))
+        transport = cycle.transport
+        answer = Steps(parts(self._app, environ, transport.is_closing))
         try:
             is_inline = environ["PATH_INFO"] in self._inline
-            first = answer.next() if is_inline else await self.pool.submit(answer.next)
-            status, headers, part, is_last = first
+            status, headers, part, is_last = (
+                answer.next() if is_inline else await self.pool.submit(answer.next)
+            )
             if is_unread := cycle.more_body:
                 headers.append((b"connection", b"close"))
             is_framed = _begin(cycle, headers)
@@ -236,7 +242,7 @@ class Bridge:
                     cycle.expected_content_length = len(part)
                 more = is_unread or not is_last
                 await send({"type": "http.response.body", "body": part, "more_body": more})
-                if is_last or cycle.transport.is_closing():
+                if is_last or transport.is_closing():
                     break
                 *_, part, is_last = await self.pool.submit(answer.next)
             if is_unread:
@@ -245,11 +251,11 @@ class Bridge:
         except Exception:
             if not cycle.response_started:
                 raise
-            cycle.transport.close()  # the app has logged it, and nothing more can be said
+            transport.close()  # the app has logged it, and nothing more can be said
         finally:
             if not answer.is_closed:
                 self.pool.submit(answer.close)
-            if cycle.transport.is_closing():
+            if transport.is_closing():
                 cycle.disconnected = True  # uvicorn tells only the last request of a connection
 
 
@@ -304,7 +310,7 @@ def new_environ(scope: Any) -> dict[str, Any]:
     }
     for name, value in scope["headers"]:
         # With an underscore, a name could pass for another one; the body's coding is undone.
-        if b"_" in name or name == b"transfer-encoding":
+        if b"_" in name or name in {b"transfer-encoding", b"upgrade"}:
             continue
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
