@@ -1,0 +1,140 @@
+"""The documentation: every console block with an answer is run, and every link has a target."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.config import Settings
+from tests.helpers import app_with_tables
+from tests.server import ROOT, Server, serving
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCRIPTS = Path(sys.executable).parent
+BLOCK = re.compile(r"^```console\n(\$ .*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
+SETTING = re.compile(r"`([A-Z_]+)=([^`]+)`")
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: Path) -> list[tuple[dict[str, str], list[str]]]:
+    """Return the settings and the alternating commands and answers of each block.
+
+    The paragraph before a block names its settings: "With `NAME=VALUE`:".
+    """
+    text = document.read_text()
+    found = []
+    for block in BLOCK.finditer(text):
+        paragraph = text[: block.start()].rstrip().rpartition("\n\n")[2]
+        found.append((dict(SETTING.findall(paragraph)), COMMAND.split(block[1])[1:]))
+    return found
+
+
+def pattern(answer: str) -> str:
+    """Return the regular expression of an answer: `…` stands for what is left out."""
+    lines = answer.rstrip("\n").split("\n")
+    return "".join(
+        r"(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + "\n"
+        for line in lines
+    )
+
+
+def on_terminal(command: str, environ: dict[str, str]) -> str:
+    """Run a command on a terminal of its own; return what it shows, without empty lines.
+
+    Standard output is a pipe, as curl adds colours for a terminal.
+    """
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"({command}) | cat"], cwd=ROOT, env=environ, stdout=theirs, stderr=theirs
+    ):
+        os.close(theirs)
+        shown = "".join(iter(lambda: _read(ours), ""))
+    os.close(ours)
+    return re.sub(r"\n+", "\n", shown.replace("\r", "") + "\n")
+
+
+def _read(descriptor: int) -> str:
+    try:
+        return os.read(descriptor, 2**20).decode()
+    except OSError:  # the other end is closed
+        return ""
+
+
+@contextmanager
+def demo(folder: Path, settings: dict[str, str]) -> Iterator[Server]:
+    """Serve the demo catalogue, which stays in ``folder``."""
+    uri = f"sqlite:///{folder / 'products.db'}"
+    options: Any = settings
+    with serving(uri, folder / "log", WEB_CONCURRENCY="1", **options) as server:
+        yield server
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_console_block_has_the_true_answer(document: Path, tmp_path: Path) -> None:
+    with app_with_tables(f"sqlite:///{tmp_path / 'products.db'}") as app:
+        app.test_cli_runner().invoke(args=["db-seed"])
+    environ = os.environ | {"DATABASE_URI": f"sqlite:///{tmp_path / 'empty.db'}"}
+
+    for settings, group in groupby(blocks(document), itemgetter(0)):
+        parts = list(chain.from_iterable(parts for _, parts in group))
+        with demo(tmp_path, settings) as server:
+            here = f"localhost:{server.port}"
+            for command, answer in zip(parts[::2], parts[1::2], strict=True):
+                run = command.replace("localhost:8000", here).replace("curl ", "curl -s ")
+                run = run.replace(".venv/bin", str(SCRIPTS))
+                shown = on_terminal(run, environ).replace(here, "localhost:8000")
+                assert re.fullmatch(pattern(answer), shown), f"{command}\n{shown}"
+
+
+def test_the_loop_of_the_api_guide_meets_each_product_once(tmp_path: Path) -> None:
+    with app_with_tables(f"sqlite:///{tmp_path / 'products.db'}") as app:
+        app.test_cli_runner().invoke(args=["db-seed"])
+    (script,) = SHELL_BLOCK.findall((ROOT / "docs" / "api.md").read_text())
+
+    with demo(tmp_path, {}) as server:
+        ran = subprocess.run(
+            ["/bin/sh", "-e"], input=script.replace("localhost:8000", f"localhost:{server.port}"),
+            cwd=tmp_path, text=True, capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+
+    ids = re.findall(r'"id":([0-9]+)', ran.stdout)
+    assert len(ids) == len(set(ids)) > 50
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_link_has_a_target(document: Path) -> None:
+    for link in re.findall(r"\]\((?!http)([^)\s]+)\)", document.read_text()):
+        path, _, place = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        if place:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert place in map(anchor, headings), link
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_configuration_lists_every_setting_with_its_description() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*)$", text, re.MULTILINE))
+
+    assert rows.keys() == Settings.model_fields.keys()
+    for name, field in Settings.model_fields.items():
+        assert str(field.description) in rows[name]
