@@ -1,6 +1,7 @@
 """The blueprint of /products: one view for each operation."""
 
 import re
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context
@@ -33,7 +34,13 @@ from service.openapi import (
 )
 from service.schemas import changed_members, new_product, whole_product
 
-CHANGE_FAILURES = (400, 401, 404, 412, 413, 415, 428, 503)
+change_operation = partial(
+    operation,
+    {JSON: PRODUCT},
+    headers=("ETag",),
+    failures=(400, 401, 404, 412, 413, 415, 428, 503),
+    parameters=(IF_MATCH,),
+)
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
@@ -123,13 +130,7 @@ def read_product(product_id: int) -> Response:
 
 
 @blueprint.put("/<product_id:product_id>")
-@operation(
-    {JSON: PRODUCT},
-    headers=("ETag",),
-    failures=CHANGE_FAILURES,
-    body=BODY,
-    parameters=(IF_MATCH,),
-)
+@change_operation(body=BODY)
 def replace_product(product_id: int) -> Response:
     """Replace a product; optional members that are missing are set to their defaults."""
     columns = whole_product(request, product_id)
@@ -137,13 +138,7 @@ def replace_product(product_id: int) -> Response:
 
 
 @blueprint.patch("/<product_id:product_id>")
-@operation(
-    {JSON: PRODUCT},
-    headers=("ETag",),
-    failures=CHANGE_FAILURES,
-    body=PATCH,
-    parameters=(IF_MATCH,),
-)
+@change_operation(body=PATCH)
 def change_product(product_id: int) -> Response:
     """Change members of a product with a JSON Merge Patch (RFC 7396)."""
     columns = changed_members(request, product_id)

@@ -94,7 +94,8 @@ class HeadWithBody:
         if self._head:
             self._cycle.transport = self._transport
             self._transport.writelines([self._head, data])
-        self._head = data
+        else:
+            self._head = data
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
