@@ -263,6 +263,14 @@ def test_a_signal_ends_it_cleanly(tables: Flask, tmp_path: Path, number: signal.
         assert_ended_cleanly(server, workers)
 
 
+def test_workers_that_still_start_end_cleanly(sqlite_app: Flask, tmp_path: Path) -> None:
+    with serving(uri_of(sqlite_app), tmp_path / "log", WEB_CONCURRENCY="4") as server:
+        server.process.terminate()
+
+        assert server.process.wait(SECONDS) == 0
+    assert server.events("ERROR") == []
+
+
 def assert_ended_cleanly(server: Server, workers: list[int]) -> None:
     """Wait for the end of the service: nothing is left of it, and nothing went wrong."""
     assert server.process.wait(SECONDS) == 0

@@ -1,5 +1,6 @@
 """gunicorn's worker: uvicorn with the bridge in front of the WSGI app."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -43,13 +44,21 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
         self.wsgi = Bridge(app, threads=self.cfg.threads, max_body=max_body, inline=("/health",))
 
     def init_signals(self) -> None:
-        """End with code 0 at a signal that comes before uvicorn waits for it, or after."""
+        """Handle the signals that come before uvicorn handles them, and after."""
         super().init_signals()
-        signal.signal(signal.SIGTERM, self.handle_exit)
-        signal.signal(signal.SIGINT, self.handle_exit)
+        signal.signal(signal.SIGTERM, self.exit_before_serving)
+        signal.signal(signal.SIGINT, self.exit_before_serving)
+
+    def exit_before_serving(self, sig: int, frame: FrameType | None) -> None:
+        """Exit with code 0 while the worker starts; uvicorn repeats a signal when it has ended.
+
+        An exception here would pass through code that does not expect one, such as uvloop's.
+        """
+        if not self.config.loaded:
+            os._exit(0)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> NoReturn:
-        """End at once; at SIGTERM uvicorn has answered what was in flight before."""
+        """Exit at once, at SIGQUIT."""
         sys.exit(0)
 
     def run(self) -> None:
