@@ -570,10 +570,13 @@ BAD_BODIES: list[tuple[bytes, str]] = [
     (b'{"price": Infinity}', "is not JSON"),
     (b'{"price": -Infinity}', "is not JSON"),
     (b"{} {}", "is not JSON"),
-    (b"\xef\xbb\xbf{}", "is not JSON"),
+    (b"\xef\xbb\xbf", "is not JSON"),
+    (b"\xef\xbb\xbf\xef\xbb\xbf{}", "is not JSON"),
+    (b" \xef\xbb\xbf{}", "is not JSON"),
     (b"name=Kettle&price=9.99", "is not JSON"),
     (b'{"name": "\xff"}', "is not UTF-8 at byte 10"),
     (b'{"name": "\xed\xa0\x80"}', "is not UTF-8 at byte 10"),
+    (b'\xef\xbb\xbf{"name": "\xff"}', "is not UTF-8 at byte 13"),
     ('{"name": "x"}'.encode("utf-16"), "is not UTF-8 at byte 0"),
     (b"[" * 100_000, "is nested too deeply"),
     (b'{"name":' * 100_000, "is nested too deeply"),
@@ -646,6 +649,19 @@ def test_json_by_another_spelling_is_accepted(client: FlaskClient, content_type:
     response = client.post("/products", data=body_with(), content_type=content_type)
 
     assert response.status_code == 201
+
+
+@writes
+def test_a_byte_order_mark_before_the_json_is_skipped(
+    client: FlaskClient, method: str, path: str
+) -> None:
+    create(client)
+    body = body_with(name='"\ufeffKettle"').encode("utf-8-sig")
+
+    response = client.open(path, method=method, data=body, content_type=JSON)
+
+    assert response.status_code in {200, 201}, response.text
+    assert response.get_json()["name"] == "\ufeffKettle"
 
 
 def padded(size: int) -> bytes:

@@ -14,6 +14,8 @@ from service.common.error_handlers import InputError, InvalidRequest
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+# RFC 8259, section 8.1: a parser may ignore it.
+BYTE_ORDER_MARK = "\ufeff"
 
 Pairs = list[tuple[str, Any]]
 
@@ -47,7 +49,7 @@ def _read(request: Request) -> bytes:
 def _parse(body: bytes, object_pairs_hook: Callable[[Pairs], Any]) -> Any:
     try:
         return json.loads(
-            body.decode(),
+            body.decode().removeprefix(BYTE_ORDER_MARK),
             object_pairs_hook=object_pairs_hook,
             parse_int=parse_number,
             parse_float=parse_number,
