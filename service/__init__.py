@@ -11,7 +11,7 @@ from service import demo, openapi, operations, page, routes
 from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
 from service.database import engine, revisions
-from service.http import auth, cors, request_log, security_headers, trusted_hosts
+from service.http import allow, auth, cors, request_log, security_headers, trusted_hosts
 from service.metrics import Metrics
 
 __version__ = "0.1.0"
@@ -33,6 +33,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     revisions.init_app(app)
     # Flask calls after_request functions in reverse order: the last one first.
     security_headers.init_app(app)
+    allow.init_app(app)
     error_handlers.init_app(app)
     trusted_hosts.init_app(app, exempt=operations.NAME)
     auth.init_app(app)

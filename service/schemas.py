@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
 from service.common.error_handlers import InputError, InvalidRequest
-from service.http.json_body import JSON, MERGE_PATCH, member_error, parse_number, read_object
+from service.http.json_body import JSON, PATCH_TYPES, member_error, parse_number, read_object
 from service.models import (
     CATEGORY_LENGTH,
     DESCRIPTION_LENGTH,
@@ -313,7 +313,7 @@ def whole_product(request: Request, product_id: int) -> dict[str, Any]:
 
 def changed_members(request: Request, product_id: int) -> dict[str, Any]:
     """Return the columns that a merge patch sets, possibly none; raises as ``new_product``."""
-    members, errors = read_object(request, JSON, MERGE_PATCH)
+    members, errors = read_object(request, *PATCH_TYPES)
     changes = _validated(product_patch, members, errors, product_id)
     return {name: DEFAULTS[name] if value is None else value for name, value in changes.items()}
 

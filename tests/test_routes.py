@@ -302,27 +302,56 @@ def test_head_of_nothing_is_404(client: FlaskClient) -> None:
     assert (response.status_code, response.data) == (404, b"")
 
 
+READ_ONLY = "GET, HEAD, OPTIONS"
 ALLOWED = [
-    ("/", {"GET", "HEAD", "OPTIONS"}),
-    ("/health", {"GET", "HEAD", "OPTIONS"}),
-    ("/openapi.json", {"GET", "HEAD", "OPTIONS"}),
-    ("/apidocs", {"GET", "HEAD", "OPTIONS"}),
-    ("/products", {"GET", "HEAD", "OPTIONS", "POST"}),
-    ("/products/", {"GET", "HEAD", "OPTIONS", "POST"}),
-    ("/products/1", {"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}),
+    ("/", READ_ONLY),
+    ("/health", READ_ONLY),
+    ("/readyz", READ_ONLY),
+    ("/metrics", READ_ONLY),
+    ("/openapi.json", READ_ONLY),
+    ("/apidocs", READ_ONLY),
+    ("/apidocs/swagger-ui.css", READ_ONLY),
+    ("/static/page/main.js", READ_ONLY),
+    ("/products", "GET, HEAD, OPTIONS, POST"),
+    ("/products/", "GET, HEAD, OPTIONS, POST"),
+    ("/products/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
 ]
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"}
 
 
-@pytest.mark.parametrize(("path", "methods"), ALLOWED)
-def test_allow_lists_the_methods(client: FlaskClient, path: str, methods: set[str]) -> None:
+@pytest.mark.parametrize(("path", "allow"), ALLOWED)
+def test_allow_lists_the_methods_in_order(client: FlaskClient, path: str, allow: str) -> None:
     options = client.options(path)
     assert options.status_code == 200
-    assert set(options.headers["Allow"].split(", ")) == methods
+    assert options.headers["Allow"] == allow
 
-    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - methods:
+    for method in METHODS - set(allow.split(", ")):
         refused = client.open(path, method=method)
         assert_problem(refused, 405, f"{method} is not allowed on {path}")
-        assert set(refused.headers["Allow"].split(", ")) == methods
+        assert refused.headers["Allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "accepted"),
+    [
+        ("OPTIONS", "/products/1", 200, f"{MERGE_PATCH}, {JSON}"),
+        ("PATCH", "/products/1", 415, f"{MERGE_PATCH}, {JSON}"),
+        ("PUT", "/products/1", 415, None),
+        ("GET", "/products/1", 404, None),
+        ("OPTIONS", "/products", 200, None),
+        ("POST", "/products", 415, None),
+        ("PATCH", "/products", 405, None),
+        ("OPTIONS", "/nowhere", 404, None),
+    ],
+)
+def test_accept_patch_names_the_types_of_a_patch(
+    client: FlaskClient, method: str, path: str, code: int, accepted: str | None
+) -> None:
+    response = client.open(path, method=method, data="name: Kettle")
+
+    assert response.status_code == code
+    assert response.headers.get("Accept-Patch") == accepted
+    assert ("Allow" in response.headers) == (code == 405 or (method, code) == ("OPTIONS", 200))
 
 
 def test_a_slash_at_the_end_makes_no_difference(client: FlaskClient) -> None:

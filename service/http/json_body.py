@@ -14,6 +14,7 @@ from service.common.error_handlers import InputError, InvalidRequest
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+PATCH_TYPES = (MERGE_PATCH, JSON)
 # RFC 8259, section 8.1: a parser may ignore it.
 BYTE_ORDER_MARK = "\ufeff"
 
