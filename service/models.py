@@ -47,8 +47,9 @@ WHITE_SPACE = (
 
 
 class Status(enum.StrEnum):
-    """The status of a product, in alphabetical order, in which every database sorts it."""
+    """On sale (active), off sale for now (inactive) or withdrawn for good (disabled)."""
 
+    # In alphabetical order, in which every database sorts them.
     ACTIVE = "active"
     DISABLED = "disabled"
     INACTIVE = "inactive"

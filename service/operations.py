@@ -10,21 +10,23 @@ from service.database import db, revisions, sqlite
 from service.database.engine import probe
 from service.http.json_body import JSON
 from service.metrics import Metrics
-from service.openapi import HEALTH, operation
+from service.openapi.components import HEALTH
+from service.openapi.decorator import operation
 
 NAME = "operations"
 OK = '{"status": "OK"}'
+NO_ANSWER = "The database does not answer"
 
 
 def init_app(app: Flask, metrics: Metrics) -> None:
     """Register the views; /metrics returns ``metrics``."""
     blueprint = Blueprint(NAME, __name__)
-    blueprint.get("/health")(health)
-    blueprint.get("/readyz")(readyz)
+    blueprint.get("/health")(get_health)
+    blueprint.get("/readyz")(get_readiness)
 
-    @blueprint.get("/metrics", endpoint="metrics")
+    @blueprint.get("/metrics")
     @operation({"text/plain": {"type": "string"}})
-    def expose() -> Response:
+    def get_metrics() -> Response:
         """Return the metrics of all workers in the Prometheus text format."""
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
@@ -32,13 +34,13 @@ def init_app(app: Flask, metrics: Metrics) -> None:
 
 
 @operation({JSON: HEALTH})
-def health() -> Response:
+def get_health() -> Response:
     """Return 200 while the process runs; does not use the database."""
     return Response(OK, content_type=JSON)
 
 
-@operation({JSON: HEALTH}, failures=(503,))
-def readyz() -> Response:
+@operation({JSON: HEALTH}, failures=(503,), details={503: NO_ANSWER})
+def get_readiness() -> Response:
     """Return 200 if the database answers and has the required schema, else 503."""
     error = _database_error()
     if error:
@@ -56,4 +58,4 @@ def _database_error() -> str | None:
     except DBAPIError as error:
         # Only the log has the cause, which may name the host and the role of the database.
         current_app.logger.warning(outage_message(error) or error.orig)
-        return "The database does not answer"
+        return NO_ANSWER

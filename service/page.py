@@ -9,7 +9,9 @@ from service import models, schemas
 from service.config import SERVICE_NAME
 from service.http import security_headers
 from service.http.json_body import JSON
-from service.openapi import HTML, SERVICE, operation, path_templates
+from service.openapi.components import HTML, SERVICE
+from service.openapi.decorator import operation
+from service.openapi.document import path_templates
 
 blueprint = Blueprint("page", __name__)
 
@@ -20,7 +22,7 @@ STATUSES = (models.Status.ACTIVE, models.Status.INACTIVE, models.Status.DISABLED
 
 @blueprint.get("/")
 @operation({JSON: SERVICE, HTML: {"type": "string"}})
-def index() -> Response:
+def get_service() -> Response:
     """Return the back-office page if the client prefers HTML, else a JSON description."""
     preferred = request.accept_mimetypes.best_match([JSON, HTML])
     response = _page() if preferred == HTML else _service()

@@ -22,16 +22,9 @@ from service.http.preconditions import (
 )
 from service.listing.query import parse
 from service.models import MAX_ID, catalogue, product_json, products, returning_json
-from service.openapi import (
-    BODY,
-    IF_MATCH,
-    IF_NONE_MATCH,
-    LIST_PARAMETERS,
-    PATCH,
-    PRODUCT,
-    PRODUCTS,
-    operation,
-)
+from service.openapi.components import BODY, PATCH, PRODUCT, PRODUCTS
+from service.openapi.decorator import operation
+from service.openapi.parameters import IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
 from service.schemas import changed_members, new_product, whole_product
 
 change_operation = partial(
@@ -119,7 +112,7 @@ def create_product() -> Response:
     failures=(304, 404, 412, 503),
     parameters=(IF_MATCH, IF_NONE_MATCH),
 )
-def read_product(product_id: int) -> Response:
+def get_product(product_id: int) -> Response:
     """Read a product."""
     product = _first(product_id, execute(_product, {"product_id": product_id}))
     tag = entity_tag(product)
@@ -139,7 +132,7 @@ def replace_product(product_id: int) -> Response:
 
 @blueprint.patch("/<product_id:product_id>")
 @change_operation(body=PATCH)
-def change_product(product_id: int) -> Response:
+def update_product(product_id: int) -> Response:
     """Change members of a product with a JSON Merge Patch (RFC 7396)."""
     columns = changed_members(request, product_id)
     statement = _update if columns else _product

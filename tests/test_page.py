@@ -283,7 +283,7 @@ def test_nor_with_an_answer_of_500(sqlite_app: Flask, monkeypatch: pytest.Monkey
     def fail() -> None:
         raise RuntimeError
 
-    monkeypatch.setitem(sqlite_app.view_functions, "operations.health", fail)
+    monkeypatch.setitem(sqlite_app.view_functions, "operations.get_health", fail)
     monkeypatch.setitem(sqlite_app.config, "PROPAGATE_EXCEPTIONS", value=False)
 
     response = sqlite_app.test_client().get("/health")

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"database"},
     "schemas": {"common", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
-    "openapi": {"common", "http", "models", "schemas"},
+    "openapi": {"common", "config", "http", "models", "schemas"},
     "routes": {"common", "database", "http", "listing", "models", "openapi", "schemas"},
 }
 GENERAL = {"common", "database", "http", "server"}

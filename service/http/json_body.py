@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NoReturn
@@ -90,10 +90,15 @@ def member_error(member: str, detail: str) -> InputError:
     return {"pointer": f"/{member.replace('~', '~0').replace('/', '~1')}", "detail": detail}
 
 
+def type_message(types: Iterable[str]) -> str:
+    """Return the message of an unsupported Content-Type."""
+    return f"Content-Type must be {' or '.join(types)}, in UTF-8"
+
+
 def _check_type(request: Request, types: tuple[str, ...]) -> None:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype not in types or charset not in ("utf-8", "utf8"):
-        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(types)}, in UTF-8")
+        raise UnsupportedMediaType(type_message(types))
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Content-Encoding must be identity or missing")
 

@@ -1,0 +1,50 @@
+"""The introduction and the tags of the document, in Markdown."""
+
+from service.schemas import MAX_LIMIT
+
+INTRODUCTION = f"""\
+The API creates, reads, replaces, changes, deletes and lists the products of an online shop. Bodies
+are JSON in UTF-8.
+
+### Lists and pages
+
+`GET /products` is the whole catalogue in the order of `id`, as a JSON array. Parameters filter and
+sort it. With `limit`, from 1 to {MAX_LIMIT:,}, the response is a page: the header `Link` (RFC 8288)
+has the address of the next page with `rel="next"`. Follow it as it is until there is none; its
+`cursor` is opaque. `count=true` adds `X-Total-Count`, the number of products on all pages.
+
+### Updates
+
+PUT replaces a product; an optional member that is missing is set to its default. PATCH takes a JSON
+Merge Patch (RFC 7396): a member that is missing stays as it is, and null sets it to its default.
+
+Each product has an `ETag`. Send it as `If-Match` with PUT, PATCH or DELETE, and the service carries
+the request out only if nobody has changed the product since. Otherwise the response is 412: read
+the product again, decide again, and send the new tag. A GET with the tag in `If-None-Match` is 304
+as long as the product is unchanged.
+
+### Errors
+
+An error is a problem document (RFC 9457), `application/problem+json`. `detail` says what is wrong.
+If the body or the query string is invalid, nothing is written, and `errors` lists all errors:
+`pointer` is a member of the body, `parameter` a query parameter. After a 503, wait for the seconds
+in `Retry-After`. `request_id` finds the request in the log of the service.
+
+### Tokens
+
+Reads are open. If the service has tokens, POST, PUT, PATCH and DELETE need one, as
+`Authorization: Bearer <token>`; otherwise the response is 401.
+
+### HEAD and OPTIONS
+
+HEAD on each path that has GET responds as GET does, without the body. OPTIONS lists the methods of
+a path in `Allow`, and for a product the types of a PATCH in `Accept-Patch` (RFC 5789).
+"""
+
+# By blueprint, in the order of the document.
+TAGS = {
+    "products": "The catalogue.",
+    "operations": "Probes and metrics, for operators.",
+    "openapi": "This document.",
+    "page": "The back-office page, and what the service is.",
+}

@@ -1,0 +1,45 @@
+"""The parameters of operations: paths, queries and headers."""
+
+from collections.abc import Iterator
+
+from service.models import MAX_ID
+from service.openapi.components import Schema, members
+from service.schemas import list_query
+
+
+def _query_parameters() -> Iterator[Schema]:
+    """Yield a Parameter Object for each member of the schema of a list query."""
+    for name, schema in members(list_query).items():
+        parameter = {"name": name, "in": "query", "schema": schema}
+        if "description" in schema:
+            parameter["description"] = schema.pop("description")
+        yield parameter
+
+
+LIST_PARAMETERS = tuple(_query_parameters())
+
+PRODUCT_ID: Schema = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "id of the product",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+}
+REQUEST_ID: Schema = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "id of the request; if it is missing or invalid, the service generates one",
+    "schema": {"type": "string"},
+}
+IF_MATCH: Schema = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "expected ETag of the product; 412 if the current one is different",
+    "schema": {"type": "string"},
+}
+IF_NONE_MATCH: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "known ETag of the product; 304 if it is the current one",
+    "schema": {"type": "string"},
+}

@@ -1,0 +1,117 @@
+"""The responses of operations, with examples."""
+
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import NamedTuple
+
+from service.common import status
+from service.common.error_handlers import PROBLEM as PROBLEM_TYPE
+from service.common.error_handlers import InputError, InvalidRequest, problem
+from service.http.json_body import member_error, type_message
+from service.openapi.components import BODY, HEADERS, PATCH, PROBLEM, Schema, example
+from service.openapi.decorator import Operation
+
+
+class Failure(NamedTuple):
+    """A status code other than that of success: what it means, and an example of its problem."""
+
+    meaning: str
+    detail: str = ""
+    errors: list[InputError] | None = None
+    headers: tuple[str, ...] = ()
+    """Keys of ``HEADERS``."""
+
+
+def _invalid(errors: list[InputError]) -> Failure:
+    meaning = "The request is invalid; `errors` lists all errors."
+    return Failure(meaning, str(InvalidRequest(errors).description), errors)
+
+
+def _unsupported(types: Iterable[str], headers: tuple[str, ...] = ()) -> Failure:
+    meaning = "Content-Type, its charset or Content-Encoding is wrong."
+    return Failure(meaning, type_message(types), headers=headers)
+
+
+INVALID_QUERY = _invalid([{"parameter": "limit", "detail": "must be an integer"}])
+INVALID_BODY = _invalid(
+    [member_error("name", "is required"), member_error("price", "must be a number")]
+)
+UNSUPPORTED_BODY = _unsupported(BODY)
+UNSUPPORTED_PATCH = _unsupported(PATCH, ("Accept-Patch",))
+FAILURES = {
+    status.HTTP_304_NOT_MODIFIED: Failure(
+        "The product still has the ETag in If-None-Match.", headers=("ETag",)
+    ),
+    status.HTTP_401_UNAUTHORIZED: Failure(
+        "There is no valid token.",
+        "A valid token is required: Authorization: Bearer <token>",
+        headers=("WWW-Authenticate",),
+    ),
+    status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 1 was not found"),
+    status.HTTP_412_PRECONDITION_FAILED: Failure(
+        "A precondition is false: read the product again, and decide again.",
+        "If-Match does not match the current representation",
+    ),
+    status.HTTP_413_CONTENT_TOO_LARGE: Failure(
+        "The body is too large.", "The body is larger than 1048576 bytes"
+    ),
+    status.HTTP_428_PRECONDITION_REQUIRED: Failure(
+        "The service requires If-Match.",
+        "If-Match is required: send the ETag of the representation to change",
+    ),
+    status.HTTP_503_SERVICE_UNAVAILABLE: Failure(
+        "The service is unavailable or overloaded: try again later.",
+        "The database is unavailable; try again later",
+        headers=("Retry-After",),
+    ),
+}
+REQUEST_ID = HEADERS["X-Request-ID"]["example"]
+
+
+def responses(operation: Operation) -> Schema:
+    """Return the Responses Object of an operation."""
+    success = _response(HTTPStatus(operation.success).phrase, operation.content, operation.headers)
+    return {str(operation.success): success} | {
+        str(code): _response_of(code, _failure(code, operation)) for code in operation.failures
+    }
+
+
+def content(schemas: dict[str, Schema]) -> Schema:
+    """Return a Media Type Object with an example, if its schema has one, for each media type."""
+    return {mimetype: {"schema": schema} | _example(schema) for mimetype, schema in schemas.items()}
+
+
+def _example(schema: Schema) -> Schema:
+    found = example(schema)
+    return {} if found is None else {"example": found}
+
+
+def _response(description: str, schemas: dict[str, Schema], headers: tuple[str, ...]) -> Schema:
+    response: Schema = {
+        "description": description,
+        "headers": {
+            name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *headers)
+        },
+    }
+    return response | ({"content": content(schemas)} if schemas else {})
+
+
+def _response_of(code: int, failure: Failure) -> Schema:
+    if code < status.HTTP_400_BAD_REQUEST:
+        return _response(failure.meaning, {}, failure.headers)
+    response = _response(failure.meaning, {PROBLEM_TYPE: PROBLEM}, failure.headers)
+    body = problem(code, failure.detail, REQUEST_ID, failure.errors)
+    response["content"][PROBLEM_TYPE]["example"] = json.loads(body)
+    return response
+
+
+def _failure(code: int, operation: Operation) -> Failure:
+    """Return what the status code means for an operation."""
+    match code:
+        case status.HTTP_400_BAD_REQUEST:
+            return INVALID_BODY if operation.body else INVALID_QUERY
+        case status.HTTP_415_UNSUPPORTED_MEDIA_TYPE:
+            return UNSUPPORTED_PATCH if operation.body == PATCH else UNSUPPORTED_BODY
+    detail = operation.details.get(code, FAILURES[code].detail)
+    return FAILURES[code]._replace(detail=detail)
