@@ -39,8 +39,8 @@ $(VENV)/bench.stamp: requirements-bench.txt $(VENV)/run.stamp
 	@$(INSTALL) $<
 	@touch $@
 
-benchmarks/fastify/node_modules: benchmarks/fastify/package-lock.json
-	@if command -v node npm >/dev/null; then cd benchmarks/fastify && npm ci --silent && touch node_modules; fi
+%/node_modules: %/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null; then cd $* && npm ci --silent && touch node_modules; fi
 
 install: $(VENV)/dev.stamp ## Install everything for development into .venv
 
@@ -56,7 +56,7 @@ DATABASE := $(if $(DATABASE_URI)$(shell grep -s '^DATABASE_URI=' .env),,instance
 run: $(VENV)/run.stamp $(DATABASE) ## Serve on port 8000; a demo catalogue is made if there is none
 	@exec $(BIN)/gunicorn wsgi:app
 
-test: $(VENV)/dev.stamp ## Run all tests, on SQLite and on PostgreSQL
+test: $(VENV)/dev.stamp tests/clients/node_modules ## Run all tests, on SQLite and on PostgreSQL
 	$(BIN)/pytest -n 2 --cov
 
 bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL says where else than here

@@ -145,9 +145,13 @@ def update_product(product_id: int) -> Response:
     success=status.HTTP_204_NO_CONTENT,
     failures=(401, 404, 412, 428, 503),
     parameters=(IF_MATCH,),
+    details={404: "Product 0 was not found"},
 )
 def delete_product(product_id: int) -> Response:
-    """Delete a product; the response is the same if it does not exist."""
+    """Delete a product; the response is the same if it does not exist.
+
+    It is 404 only if no product can have the id.
+    """
     _change(_delete, product_id, {})
     response = Response(status=status.HTTP_204_NO_CONTENT)
     del response.headers["Content-Type"]

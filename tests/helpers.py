@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import cast
+from itertools import chain
+from typing import Any, cast
 from uuid import uuid4
 
 from flask import Flask
@@ -92,6 +93,12 @@ def logged(app: Flask) -> Iterator[io.StringIO]:
         yield lines
         if before is not None:
             stream.setStream(before)
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the operations of an OpenAPI document by operationId."""
+    members = chain.from_iterable(path.items() for path in document["paths"].values())
+    return {each["operationId"]: each for name, each in members if name != "parameters"}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

@@ -72,8 +72,8 @@ def before_call(
     """
     if not case.meta or not case.meta.generation.mode.is_positive:
         return
-    if isinstance(case.body, dict) and isinstance(case.body.get("price"), float):
-        case.body["price"] = round(case.body["price"], 2)
+    if isinstance(case.body, dict) and isinstance(price := case.body.get("price"), float):
+        case.body["price"] = round(price, 2)
     query = case.query
     if case.operation.path != "/products" or not query:
         return

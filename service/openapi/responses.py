@@ -35,7 +35,10 @@ def _unsupported(types: Iterable[str], headers: tuple[str, ...] = ()) -> Failure
 
 INVALID_QUERY = _invalid([{"parameter": "limit", "detail": "must be an integer"}])
 INVALID_BODY = _invalid(
-    [member_error("name", "is required"), member_error("price", "must be a number")]
+    [
+        member_error("price", "must be a number"),
+        member_error("colour", "is not a member of a product"),
+    ]
 )
 UNSUPPORTED_BODY = _unsupported(BODY)
 UNSUPPORTED_PATCH = _unsupported(PATCH, ("Accept-Patch",))
@@ -48,7 +51,7 @@ FAILURES = {
         "A valid token is required: Authorization: Bearer <token>",
         headers=("WWW-Authenticate",),
     ),
-    status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 1 was not found"),
+    status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 7 was not found"),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read the product again, and decide again.",
         "If-Match does not match the current representation",

@@ -1,0 +1,161 @@
+"""The examples in the OpenAPI document: they are valid, and as the service answers."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+
+from service import create_app
+from tests.factories import product_body
+from tests.helpers import dispose, operations
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+REQUESTS: dict[str, dict[str, Any]] = {
+    "listProducts": {"path": "/products", "query_string": "limit=1&count=true"},
+    "createProduct": {"method": "POST", "path": "/products", "json": product_body()},
+    "getProduct": {"path": "/products/1"},
+    "replaceProduct": {"method": "PUT", "path": "/products/1", "json": product_body()},
+    "updateProduct": {"method": "PATCH", "path": "/products/1", "json": {"rating": 5}},
+    "deleteProduct": {"method": "DELETE", "path": "/products/1"},
+    "getHealth": {"path": "/health"},
+    "getReadiness": {"path": "/readyz"},
+    "getMetrics": {"path": "/metrics"},
+    "getOpenApi": {"path": "/openapi.json"},
+    "getApiDocs": {"path": "/apidocs"},
+    "getService": {"path": "/", "headers": {"Accept": JSON}},
+}
+INVALID = product_body(price="9.99", colour="red")
+# What is different in a request that fails, and in the settings of the service that answers it.
+FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
+    304: ({"headers": {"If-None-Match": "*"}}, {}),
+    400: ({"json": INVALID, "query_string": "limit=ten"}, {}),
+    401: ({}, {"API_TOKENS": f"shop={'a' * 43}"}),
+    404: ({"path": "/products/7"}, {}),
+    412: ({"headers": {"If-Match": '"another"'}}, {}),
+    413: ({"json": {"name": "x" * 2**20}}, {}),
+    415: ({"content_type": "text/plain"}, {}),
+    428: ({}, {"REQUIRE_IF_MATCH": "true"}),
+    503: ({}, {"DATABASE_URI": "postgresql+psycopg://nobody@127.0.0.1:{port}/none"}),
+}
+
+
+@pytest.fixture
+def document(sqlite_app: Flask) -> dict[str, Any]:
+    document: dict[str, Any] = sqlite_app.test_client().get("/openapi.json").get_json()
+    return document
+
+
+def examples(part: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Yield each schema in a part of the document with each of its examples and its default."""
+    if isinstance(part, dict):
+        if "schema" in part and "example" in part:
+            yield part["schema"], part["example"]
+        for example in part["examples"] if isinstance(part.get("examples"), list) else []:
+            yield part, example
+        if "default" in part and not isinstance(part["default"], dict):
+            yield part, part["default"]
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        yield from examples(each)
+
+
+def test_each_example_and_default_validates_against_its_schema(document: dict[str, Any]) -> None:
+    components = {"components": document["components"]}
+    pairs = list(examples(document))
+
+    assert len(pairs) > 80
+    for schema, example in pairs:
+        checker = Draft202012Validator.FORMAT_CHECKER
+        Draft202012Validator(schema | components, format_checker=checker).validate(example)
+
+
+def test_each_member_of_a_product_has_a_description_and_an_example(
+    document: dict[str, Any],
+) -> None:
+    schemas = document["components"]["schemas"]
+
+    for name in ("Product", "ProductBody", "ProductPatch"):
+        for member in schemas[name]["properties"].values():
+            assert member["description"]
+            assert member["examples"]
+
+
+def test_each_json_body_has_an_example(document: dict[str, Any]) -> None:
+    for operation in operations(document).values():
+        bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for body in bodies:
+            for mimetype, media in body.get("content", {}).items():
+                has_example = mimetype.endswith("json") and operation["operationId"] != "getOpenApi"
+                assert ("example" in media) == has_example
+
+
+def test_each_operation_and_status_code_is_asked_for(document: dict[str, Any]) -> None:
+    found = operations(document)
+
+    assert set(found) == set(REQUESTS)
+    codes = {code for operation in found.values() for code in operation["responses"]}
+    assert codes == {"200", "201", "204"} | {str(code) for code in FAULTS}
+
+
+def shape(value: Any) -> Any:
+    """Return a JSON value with its scalars replaced by their types."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    return [shape(value[0])] if isinstance(value, list) else type(value)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_example_of_a_success_looks_like_the_answer(
+    sqlite_app: Flask, document: dict[str, Any], name: str
+) -> None:
+    client = sqlite_app.test_client()
+    for _ in range(2):  # so that the list has a next page
+        client.post("/products", json=product_body())
+    code, documented = next(iter(operations(document)[name]["responses"].items()))
+
+    response = client.open(**REQUESTS[name])
+
+    assert response.status_code == int(code)
+    assert set(documented["headers"]) <= set(response.headers.keys())
+    assert [response.mimetype or ""] == list(documented.get("content", [""]))[:1]
+    media = documented.get("content", {}).get(JSON, {})
+    if "example" in media:
+        assert shape(response.get_json()) == shape(media["example"])
+
+
+@contextmanager
+def service_with(database: str, settings: dict[str, str]) -> Iterator[FlaskClient]:
+    """Give a client of a service with settings; ``{port}`` is where nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        own = {name: value.format(port=port) for name, value in settings.items()}
+        app = create_app({"DATABASE_URI": database, **own})
+        yield app.test_client()
+        dispose(app)
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_the_example_of_a_failure_is_the_answer(
+    sqlite_app: Flask, document: dict[str, Any], code: int
+) -> None:
+    sqlite_app.test_client().post("/products", json=product_body())
+    fault, settings = FAULTS[code]
+    with service_with(sqlite_app.config["DATABASE_URI"], settings) as client:
+        for name, operation in operations(document).items():
+            if documented := operation["responses"].get(str(code)):
+                response = client.open(**REQUESTS[name] | fault)
+                if (name, code) == ("deleteProduct", 404):  # 204 for each possible id
+                    response = client.delete("/products/0")
+
+                assert response.status_code == code, name
+                assert set(documented["headers"]) <= set(response.headers.keys()), name
+                if code >= 400:
+                    example = documented["content"][PROBLEM]["example"]
+                    same = {"request_id": example["request_id"]}
+                    assert response.get_json() | same == example, name
