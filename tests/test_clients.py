@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from jsonschema import Draft202012Validator
 
 from service import demo
@@ -59,12 +58,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     uri = f"sqlite:///{folder / 'products.db'}"
     with app_with_tables(uri), serving(uri, folder / "log", WEB_CONCURRENCY="1") as server:
         yield f"http://127.0.0.1:{server.port}"
-
-
-@pytest.fixture
-def document(sqlite_app: Flask) -> dict[str, Any]:
-    document: dict[str, Any] = sqlite_app.test_client().get("/openapi.json").get_json()
-    return document
 
 
 @pytest.fixture

@@ -45,12 +45,6 @@ FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
-@pytest.fixture
-def document(sqlite_app: Flask) -> dict[str, Any]:
-    document: dict[str, Any] = sqlite_app.test_client().get("/openapi.json").get_json()
-    return document
-
-
 def examples(part: Any) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yield each schema in a part of the document with each of its examples and its default."""
     if isinstance(part, dict):

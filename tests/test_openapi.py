@@ -14,6 +14,7 @@ from schemathesis.engine import Status, events
 
 from service.listing import cursor
 from service.listing.query import sort_keys
+from tests.helpers import operations
 
 PLACE = {
     "id": 1,
@@ -36,28 +37,69 @@ BOUNDED = {
 }
 
 
-def test_the_document_is_valid(app: Flask) -> None:
-    validate(app.test_client().get("/openapi.json").get_json())
+def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
 
 
-def test_the_documented_operations_are_the_routes(app: Flask) -> None:
-    document = app.test_client().get("/openapi.json").get_json()
+def test_the_documented_operations_are_the_routes(
+    sqlite_app: Flask, document: dict[str, Any]
+) -> None:
     files = {"static", "openapi.get_swagger_ui_file"}
     routes = {
         (re.sub("<[^>]*>", "{id}", rule.rule), method)
-        for rule in app.url_map.iter_rules()
+        for rule in sqlite_app.url_map.iter_rules()
         if rule.endpoint not in files
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}  # every path answers them alike
     }
 
     documented = {
         (path, method.upper())
-        for path, operations in document["paths"].items()
-        for method in operations
+        for path, members in document["paths"].items()
+        for method in members
         if method != "parameters"
     }
 
     assert documented == routes
+
+
+def test_each_operation_has_a_tag_and_each_tag_a_description(document: dict[str, Any]) -> None:
+    tags = [tag["name"] for tag in document["tags"]]
+    used = [tag for operation in operations(document).values() for tag in operation["tags"]]
+
+    assert list(dict.fromkeys(used)) == tags
+    assert tags[0] == "products"
+    assert all(tag["description"] for tag in document["tags"])
+
+
+def test_the_address_of_the_service_is_relative(document: dict[str, Any]) -> None:
+    assert document["servers"] == [{"url": "/"}]
+
+
+def test_a_member_that_is_missing_has_its_documented_default(
+    sqlite_app: Flask, document: dict[str, Any]
+) -> None:
+    schema = document["components"]["schemas"]["ProductBody"]
+    members = schema["properties"]
+    required = {name: members[name]["examples"][0] for name in schema["required"]}
+
+    product = sqlite_app.test_client().post("/products", json=required).get_json()
+
+    optional = set(members) - set(required) - {"id"}
+    assert {name: members[name]["default"] for name in optional} == {
+        name: product[name] for name in optional
+    }
+
+
+def test_a_status_is_an_enum_in_bodies_and_in_the_filter(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    reference = {"$ref": "#/components/schemas/Status"}
+    filters = operations(document)["listProducts"]["parameters"]
+
+    assert set(schemas["Status"]["enum"]) == {"active", "inactive", "disabled"}
+    assert schemas["Product"]["properties"]["status"].items() >= reference.items()
+    assert schemas["ProductBody"]["properties"]["status"].items() >= reference.items()
+    assert reference in schemas["ProductPatch"]["properties"]["status"]["anyOf"]
+    assert [each["schema"]["items"] for each in filters if each["name"] == "status"] == [reference]
 
 
 @schemathesis.hook
