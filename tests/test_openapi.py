@@ -110,7 +110,8 @@ def before_call(
 ) -> None:
     """Keep to what OpenAPI cannot say of valid requests, as their descriptions do.
 
-    A cursor is of its sort and goes without offset; both need limit. A price has two decimals.
+    A price has two decimals. A list is sorted by a column once. A cursor is of its sort and goes
+    without offset; both need limit.
     """
     if not case.meta or not case.meta.generation.mode.is_positive:
         return
@@ -119,6 +120,8 @@ def before_call(
     query = case.query
     if case.operation.path != "/products" or not query:
         return
+    if "sort" in query:
+        query["sort"] = list({key.removeprefix("-"): key for key in query["sort"]}.values())
     if "cursor" in query:
         query.pop("offset", None)
         sort = sort_keys(query.get("sort", []))
