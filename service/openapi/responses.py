@@ -1,15 +1,15 @@
 """The responses of operations, with examples."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import NamedTuple
 
 from service.common import status
 from service.common.error_handlers import PROBLEM as PROBLEM_TYPE
 from service.common.error_handlers import InputError, InvalidRequest, problem
-from service.http.json_body import member_error, type_message
-from service.openapi.components import BODY, HEADERS, PATCH, PROBLEM, Schema, example
+from service.http.json_body import MERGE_PATCH, member_error, type_message
+from service.openapi.components import HEADERS, PROBLEM, Schema, example
 from service.openapi.decorator import Operation
 
 
@@ -28,8 +28,9 @@ def _invalid(errors: list[InputError]) -> Failure:
     return Failure(meaning, str(InvalidRequest(errors).description), errors)
 
 
-def _unsupported(types: Iterable[str], headers: tuple[str, ...] = ()) -> Failure:
+def _unsupported(types: Collection[str]) -> Failure:
     meaning = "Content-Type, its charset or Content-Encoding is wrong."
+    headers = ("Accept-Patch",) if MERGE_PATCH in types else ()
     return Failure(meaning, type_message(types), headers=headers)
 
 
@@ -40,8 +41,6 @@ INVALID_BODY = _invalid(
         member_error("colour", "is not a member of a product"),
     ]
 )
-UNSUPPORTED_BODY = _unsupported(BODY)
-UNSUPPORTED_PATCH = _unsupported(PATCH, ("Accept-Patch",))
 FAILURES = {
     status.HTTP_304_NOT_MODIFIED: Failure(
         "The product still has the ETag in If-None-Match.", headers=("ETag",)
@@ -115,6 +114,6 @@ def _failure(code: int, operation: Operation) -> Failure:
         case status.HTTP_400_BAD_REQUEST:
             return INVALID_BODY if operation.body else INVALID_QUERY
         case status.HTTP_415_UNSUPPORTED_MEDIA_TYPE:
-            return UNSUPPORTED_PATCH if operation.body == PATCH else UNSUPPORTED_BODY
+            return _unsupported(operation.body or ())
     detail = operation.details.get(code, FAILURES[code].detail)
     return FAILURES[code]._replace(detail=detail)
