@@ -33,7 +33,7 @@ SERVERS = {
 }
 NEEDS_GRANIAN = pytest.mark.skipif(not find_spec("granian"), reason="Granian is not installed")
 MARKS = {"Granian": NEEDS_GRANIAN}
-UNTIL_STARTED = urllib3.Retry(connect=60, backoff_factor=0.05, backoff_max=0.5)
+UNTIL_STARTED = urllib3.Retry(total=60, backoff_factor=0.05, backoff_max=0.5)
 MOST_BYTES = 2_000
 JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/merge-patch+json"}
