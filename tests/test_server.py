@@ -21,7 +21,7 @@ from sqlalchemy import text
 from service.database import db, transaction
 from tests.factories import product_body
 from tests.helpers import app_with_tables, execute, postgresql_database, wait_for
-from tests.server import Server, serving
+from tests.server import ROOT, Server, serving
 
 THREADS = 8
 POSTS = 25
@@ -32,6 +32,24 @@ MEBIBYTE = 1024 * 1024
 SECONDS_TO_END_AT_ONCE = 5
 SECONDS = 30
 JSON = {"Content-Type": "application/json"}
+# An app whose first worker is told to end in code that reports each exception as an error of its
+# own, as pydantic and uvloop do.
+ENDED_ONCE = """
+import os, signal
+from pathlib import Path
+from service import create_app
+
+def end():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException as error:
+        raise RuntimeError from error
+
+if not Path("ended").exists():
+    Path("ended").touch()
+    end()
+app = create_app()
+"""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # for SO_LINGER
 
 
@@ -268,6 +286,21 @@ def test_workers_that_still_start_end_cleanly(sqlite_app: Flask, tmp_path: Path)
         server.process.terminate()
 
         assert server.process.wait(SECONDS) == 0
+    assert server.events("ERROR") == []
+
+
+def test_the_end_of_a_worker_that_starts_is_no_error_of_its_app(
+    sqlite_app: Flask, tmp_path: Path
+) -> None:
+    (tmp_path / "wsgi.py").write_text(ENDED_ONCE)
+    (tmp_path / "gunicorn.conf.py").symlink_to(ROOT / "gunicorn.conf.py")
+    log, path = tmp_path / "log", str(ROOT)
+
+    with serving(
+        uri_of(sqlite_app), log, root=tmp_path, PYTHONPATH=path, WEB_CONCURRENCY="1"
+    ) as server:
+        assert (tmp_path / "ended").exists()
+        assert server.ask("GET", "/products")[0].status == 200
     assert server.events("ERROR") == []
 
 
