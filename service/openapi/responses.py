@@ -68,7 +68,7 @@ FAILURES = {
         headers=("Retry-After",),
     ),
 }
-REQUEST_ID = HEADERS["X-Request-ID"]["example"]
+EXAMPLE_REQUEST_ID = HEADERS["X-Request-ID"]["example"]
 
 
 def responses(operation: Operation) -> Schema:
@@ -103,7 +103,7 @@ def _response_of(code: int, failure: Failure) -> Schema:
     if code < status.HTTP_400_BAD_REQUEST:
         return _response(failure.meaning, {}, failure.headers)
     response = _response(failure.meaning, {PROBLEM_TYPE: PROBLEM}, failure.headers)
-    body = problem(code, failure.detail, REQUEST_ID, failure.errors)
+    body = problem(code, failure.detail, EXAMPLE_REQUEST_ID, failure.errors)
     response["content"][PROBLEM_TYPE]["example"] = json.loads(body)
     return response
 
