@@ -5,7 +5,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from service import create_app
 from service.database import db, revisions
 from service.models import products
 from tests.factories import product_body
-from tests.helpers import backend, dispose, execute, postgresql_database
+from tests.helpers import backend, dispose, execute, postgresql_database, wait_for
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30
@@ -239,10 +238,11 @@ def test_of_two_upgrades_at_once_one_is_applied_and_both_succeed(app: Flask) -> 
     with ExitStack() as processes:
         with migrating(app) as all_wait:
             upgrades = [processes.enter_context(process(app, "db", "upgrade")) for _ in range(2)]
-            deadline = time.monotonic() + SECONDS
-            while not all_wait([upgrade.pid for upgrade in upgrades]):
-                assert time.monotonic() < deadline
-                assert [upgrade.poll() for upgrade in upgrades] == [None, None]
+            pids = [upgrade.pid for upgrade in upgrades]
+            wait_for(
+                lambda: all_wait(pids) or any(each.poll() is not None for each in upgrades), SECONDS
+            )
+            assert [upgrade.poll() for upgrade in upgrades] == [None, None]
         said = [upgrade.communicate(timeout=SECONDS)[1] for upgrade in upgrades]
 
     assert [upgrade.returncode for upgrade in upgrades] == [0, 0], said
