@@ -368,6 +368,8 @@ def test_a_request_in_flight_at_sigterm_is_finished(
             # All processes have begun to end. Probes without a pause would fill the listen queue:
             # then connecting takes seconds, and the change fails at its lock timeout.
             wait_for(lambda: not is_listening(server.port), SECONDS)
+            # The worker without a request has ended; the other one waits for its request.
+            wait_for(lambda: len(server.workers()) == 1, SECONDS)
         response, changed = change.result()
 
         assert (response.status, changed["rating"]) == (200, 5)
