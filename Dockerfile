@@ -21,6 +21,7 @@ FROM python:3.11-slim
 RUN useradd --uid 1001 --user-group --no-create-home --shell /usr/sbin/nologin products \
     && install --directory --owner=1001 --group=1001 /app/instance
 ENV PATH=/opt/venv/bin:$PATH \
+    HOST=* \
     PORT=8080 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -32,4 +33,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health', timeout=4)"]
 # gunicorn.conf.py has the rest: uvicorn in each worker, and a bridge to the app.
-CMD ["gunicorn", "wsgi:app"]
+CMD ["python", "-m", "service.server"]

@@ -4,33 +4,24 @@ import logging
 import os
 import resource
 import signal
-import socket
-from contextlib import suppress
+import sys
 
-from flask.cli import load_dotenv
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+from service import create_app
 from service.common.log_handlers import configure
-from service.config import load_settings
+from service.config import ConfigurationError, read_settings
 from service.metrics import SHARED_MEMORY, SharedMetrics
+from service.server.addresses import address_of, refuse_taken
 
-load_dotenv()
-_settings = load_settings(os.environ)
+_settings = read_settings()
+_address = address_of(_settings.HOST)
 
-
-def _any_address() -> str:
-    """Return the wildcard address: that of IPv6 if its sockets also accept IPv4, else of IPv4."""
-    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::", 0))
-        if not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
-            return "[::]"
-    return "0.0.0.0"  # noqa: S104  # a container must be reachable from outside
-
-
-bind = f"{_any_address()}:{_settings.PORT}"
+wsgi_app = "wsgi:app"
+bind = f"[{_address}]:{_settings.PORT}" if ":" in _address else f"{_address}:{_settings.PORT}"
 worker_class = "service.server.worker.BridgeWorker"
 workers = _settings.WEB_CONCURRENCY or len(os.sched_getaffinity(0))
 threads = _settings.WEB_THREADS
@@ -56,7 +47,8 @@ class AppLogger(Logger):
     def setup(self, cfg: Config) -> None:
         """Configure the loggers of gunicorn and of the libraries, and log Python warnings."""
         super().setup(cfg)
-        configure(self.error_log, self.loglevel)
+        # A start that fails writes one line only: no event before it is known to succeed.
+        configure(self.error_log, "ERROR")
         configure(logging.getLogger(), "WARNING")
         logging.captureWarnings(capture=True)
 
@@ -65,8 +57,25 @@ logger_class = AppLogger
 
 
 def on_starting(server: Arbiter) -> None:
-    """Create the metrics directory; a reload at SIGHUP keeps it."""
-    vars(server)["metrics"] = SharedMetrics(_settings.PROMETHEUS_MULTIPROC_DIR)
+    """Check all that the workers need, and create the metrics directory; a reload keeps it."""
+    # Sockets that systemd or the server before hands over are in use already.
+    if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():
+        for address in server.cfg.address:
+            if isinstance(address, tuple):
+                refuse_taken(*address)
+    try:
+        create_app({"LOG_LEVEL": "ERROR"})  # the workers log the warnings
+        vars(server)["metrics"] = SharedMetrics(_settings.PROMETHEUS_MULTIPROC_DIR)
+    except ConfigurationError as error:
+        sys.exit(f"Error: {error}")
+    except OSError as error:
+        sys.exit(f"Error: PROMETHEUS_MULTIPROC_DIR cannot be used: {error}")
+    on_reload(server)
+
+
+def on_reload(server: Arbiter) -> None:
+    """Log the events of gunicorn from here on."""
+    logging.getLogger("gunicorn.error").setLevel(server.cfg.loglevel.upper())
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:

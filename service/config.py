@@ -1,10 +1,14 @@
 """The settings: the environment variables of the service, with type, default and description."""
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Set
 from difflib import get_close_matches
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Literal
 
+from flask.cli import load_dotenv
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 from pydantic import (
@@ -16,6 +20,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    field_validator,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -32,6 +37,14 @@ INTEGER_PARAMETERS = {
     "keepalives_count",
     "tcp_user_timeout",
 }
+# The names that other projects give a setting.
+OTHER_NAMES = {
+    "DB_URI": "DATABASE_URI",
+    "DB_URL": "DATABASE_URI",
+    "SQLALCHEMY_DATABASE_URI": "DATABASE_URI",
+    "SQLALCHEMY_DATABASE_URL": "DATABASE_URI",
+}
+EVERY_ADDRESS = "*"
 TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # RFC 6750, section 2.1; the minimum of 16 characters prevents guessing.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
@@ -42,13 +55,20 @@ class ConfigurationError(Exception):
 
 
 def _check_database_uri(uri: str) -> str:
+    if uri.startswith("postgres://"):
+        raise ValueError("must begin with postgresql+psycopg://, not with postgres://")
     try:
         url = make_url(uri)
         driver = url.get_dialect().driver
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
         driver = None
     if driver not in DRIVERS:
-        raise ValueError("must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME")
+        raise ValueError(
+            "must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME;"
+            " several hosts are postgresql+psycopg://USER:PASSWORD@/NAME?host=A:PORT&host=B:PORT"
+        )
+    if any(part != part.strip() for part in (url.username, url.host, url.database) if part):
+        raise ValueError("must not have white space at the ends of a user, a host or a name")
     if driver == "pysqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("must name a file: in memory, each connection has a separate database")
     if driver == "psycopg":
@@ -57,7 +77,10 @@ def _check_database_uri(uri: str) -> str:
 
 
 def _check_libpq_parameters(url: URL) -> None:
-    _, arguments = url.get_dialect()().create_connect_args(url)
+    try:
+        _, arguments = url.get_dialect()().create_connect_args(url)
+    except ArgumentError:
+        raise ValueError("must have a port for each host: ?host=A:PORT&host=B:PORT") from None
     try:
         make_conninfo("", **arguments)
         for name in arguments.keys() & INTEGER_PARAMETERS:
@@ -111,6 +134,19 @@ Host = Annotated[
 ]
 
 
+def _check_host(host: str) -> str:
+    if host not in {EVERY_ADDRESS, "localhost"}:
+        try:
+            ip_address(host)
+        except ValueError:
+            raise ValueError(f"must be an IP address, localhost or {EVERY_ADDRESS}") from None
+    return host
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 class Settings(BaseModel):
     """The settings; each field is an environment variable and a key of ``app.config``."""
 
@@ -150,10 +186,14 @@ class Settings(BaseModel):
         description="hosts that the Host header may name, comma-separated;"
         " .example.com includes its subdomains; empty: any host",
     )
-    LOG_LEVEL: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
-        "INFO", description="minimum level of the log: DEBUG, INFO, WARNING or ERROR"
+    LOG_LEVEL: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = (
+        Field("INFO", description="minimum level of the log: DEBUG, INFO, WARNING or ERROR")
     )
-    PORT: int = Field(8000, ge=1, le=65535, description="TCP port on which gunicorn listens")
+    HOST: Annotated[str, AfterValidator(_check_host)] = Field(
+        "127.0.0.1",
+        description="address on which the service listens; *: every address, of IPv4 and IPv6",
+    )
+    PORT: int = Field(8000, ge=1, le=65535, description="TCP port on which the service listens")
     WEB_CONCURRENCY: int = Field(
         0, ge=0, description="number of gunicorn's worker processes; 0: one for each available CPU"
     )
@@ -172,6 +212,35 @@ class Settings(BaseModel):
         " empty: a private directory in /dev/shm or /tmp",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def strip(cls, value: object) -> object:
+        """Remove white space from the ends, such as the line break of a secret made by `echo`.
+
+        Only white space is refused: where tokens are missing, nothing may be open to everybody.
+        """
+        if not isinstance(value, str):
+            return value
+        if value and not value.strip():
+            raise ValueError("must not be white space only")
+        return value.strip()
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment and `.env`; exit with one line if that fails."""
+    try:
+        _load_dotenv()
+        return load_settings(os.environ)
+    except ConfigurationError as error:
+        sys.exit(f"Error: {error}")
+
+
+def _load_dotenv() -> None:
+    try:
+        load_dotenv()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The file .env cannot be read: {error}") from None
+
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from ``environ``.
@@ -185,7 +254,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         return Settings.model_validate({name: environ[name] for name in names})
     except ValidationError as error:
         messages = (
-            f"The environment variable {each['loc'][0]} is invalid: {each['msg']}"
+            f"The environment variable {each['loc'][0]} is invalid: "
+            + each["msg"].removeprefix("Value error, ")
             for each in error.errors()
         )
         raise ConfigurationError("; ".join(messages)) from None
@@ -193,12 +263,18 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 def _refuse_misspelt(unknown: Set[str], unset: Set[str]) -> None:
     """Raise ``ConfigurationError`` if the name of an unknown variable is similar to a setting."""
-    for name in unknown:
-        # A transposition in a short name, such as PROT for PORT, has a ratio below the cutoff.
-        similar = get_close_matches(name.upper(), unset, n=1, cutoff=0.85) or [
-            each for each in unset if sorted(each) == sorted(name.upper())
-        ]
-        if similar:
+    for name in sorted(unknown):
+        if similar := _similar(name.upper(), unset):
             raise ConfigurationError(
                 f"The environment variable {name} is not known; did you mean {similar[0]}?"
             )
+
+
+def _similar(name: str, unset: Set[str]) -> list[str]:
+    """Return the settings that a variable may have been meant for."""
+    return (
+        [each for each in unset if each == OTHER_NAMES.get(name)]
+        or get_close_matches(name, unset, n=1, cutoff=0.85)
+        # A transposition in a short name, such as PROT for PORT, has a ratio below the cutoff.
+        or [each for each in unset if sorted(each) == sorted(name)]
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 
 from prometheus_client import (
     CollectorRegistry,
@@ -147,11 +147,15 @@ class SharedMetrics:
     """
 
     def __init__(self, directory: str) -> None:
-        """Use and empty ``directory``; if it is an empty string, create a private one."""
+        """Use and empty ``directory``; if it is an empty string, create a private one.
+
+        Raises ``OSError`` if that is not possible.
+        """
         self._is_private = not directory
         parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self._directory = Path(directory or mkdtemp(prefix=f"{SERVICE_NAME}-metrics-", dir=parent))
         self._directory.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=self._directory).close()  # raises OSError if it is not writable
         self._slots: dict[int, int] = {}
         self._delete_files()
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
     ("name", "value"),
     [
         ("DATABASE_URI", ""),
+        ("DATABASE_URI", " "),
         ("DATABASE_URI", "products.db"),
         ("DATABASE_URI", "mysql://127.0.0.1/products"),
         ("DATABASE_URI", "oracle://127.0.0.1/products"),
@@ -28,21 +29,37 @@ ROOT = Path(__file__).parent.parent
         ("DATABASE_URI", "postgresql+psycopg://127.0.0.1:port/products"),
         ("DATABASE_URI", "postgresql+psycopg://127.0.0.1/products?conect_timeout=3"),
         ("DATABASE_URI", "postgresql+psycopg://127.0.0.1/products?connect_timeout=long"),
+        ("DATABASE_URI", "postgresql+psycopg://a:1,b:2/products"),
+        ("DATABASE_URI", "postgresql+psycopg:///products?host=a,b&port=1,2,3"),
+        ("DATABASE_URI", "postgresql+psycopg:///products?host=a&host=b&port=1"),
+        ("DATABASE_URI", "postgresql+psycopg:///products?host=a,b&port=x,y"),
+        ("DATABASE_URI", "postgresql+psycopg://127.0.0.1/products ?sslmode=require"),
+        ("DATABASE_URI", "postgresql+psycopg://127.0.0.1\n/products"),
+        ("DATABASE_URI", "sqlite:///products.db\n?timeout=3"),
         ("DATABASE_URI", "sqlite://"),
         ("DATABASE_URI", "sqlite:///:memory:"),
         ("MAX_CONTENT_LENGTH", "0"),
         ("MAX_CONTENT_LENGTH", "-1"),
         ("MAX_CONTENT_LENGTH", "1 MiB"),
+        ("API_TOKENS", "\n"),
+        ("API_TOKENS_FILE", " "),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "null"),
         ("CORS_ORIGINS", "shop.example.com"),
         ("CORS_ORIGINS", "https://shop.example.com/"),
         ("CORS_ORIGINS", "https://shop.example.com, https://*.example.com"),
         ("TRUSTED_HOSTS", "*"),
+        ("TRUSTED_HOSTS", " "),
+        ("PROMETHEUS_MULTIPROC_DIR", " "),
         ("TRUSTED_HOSTS", "shop.example.com:8080"),
         ("TRUSTED_HOSTS", "https://shop.example.com"),
         ("LOG_LEVEL", "LOUD"),
         ("LOG_LEVEL", ""),
+        ("HOST", ""),
+        ("HOST", "0.0.0"),
+        ("HOST", "shop.example.com"),
+        ("HOST", "127.0.0.1:8000"),
+        ("HOST", "[::1]"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
@@ -55,6 +72,40 @@ ROOT = Path(__file__).parent.parent
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"The environment variable {name} is invalid"):
         load_settings({name: value})
+
+
+def test_another_scheme_is_refused_with_the_right_one() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"must begin with postgresql\+psycopg://, not with postgres://"
+    ):
+        load_settings({"DATABASE_URI": "postgres://127.0.0.1/products"})
+
+
+@pytest.mark.parametrize("stray", ["{}\n", "{}\r\n", " {}", "\t{} "])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URI", "sqlite:///shop.db"),
+        ("DATABASE_URI", "postgresql+psycopg://127.0.0.1/cat"),
+        ("API_TOKENS", "shop=" + "0123456789" * 5),
+        ("API_TOKENS_FILE", "/run/secrets/tokens"),
+        ("PROMETHEUS_MULTIPROC_DIR", "/run/prometheus"),
+        ("LOG_LEVEL", "ERROR"),
+        ("HOST", "*"),
+        ("PORT", "8001"),
+        ("REQUIRE_IF_MATCH", "true"),
+        ("TRUSTED_HOSTS", "shop.example.com"),
+    ],
+)
+def test_white_space_at_the_ends_of_a_value_is_no_part_of_it(
+    name: str, value: str, stray: str
+) -> None:
+    assert load_settings({name: stray.format(value)}) == load_settings({name: value})
+
+
+@pytest.mark.parametrize("level", ["debug", "Warning", "ERROR"])
+def test_the_level_is_read_in_any_case(level: str) -> None:
+    assert level.upper() == load_settings({"LOG_LEVEL": level}).LOG_LEVEL
 
 
 def test_all_bad_values_are_named_at_once() -> None:
@@ -74,6 +125,12 @@ def test_a_bad_value_is_not_told_as_it_may_be_a_secret() -> None:
     [
         ("DATABASE_URL", "DATABASE_URI"),
         ("database_uri", "DATABASE_URI"),
+        ("DB_URI", "DATABASE_URI"),
+        ("DB_URL", "DATABASE_URI"),
+        ("SQLALCHEMY_DATABASE_URI", "DATABASE_URI"),
+        ("sqlalchemy_database_uri", "DATABASE_URI"),
+        ("SQLALCHEMY_DATABASE_URL", "DATABASE_URI"),
+        ("LOGLEVEL", "LOG_LEVEL"),
         ("WEB_THREAD", "WEB_THREADS"),
         ("PROT", "PORT"),
         ("MAX_CONTENT_LENGHT", "MAX_CONTENT_LENGTH"),
@@ -85,17 +142,21 @@ def test_a_misspelt_variable_is_refused_with_the_right_name(misspelt: str, meant
 
 
 def test_other_variables_are_left_alone() -> None:
-    environ = {"PATH": "/bin", "DATABASE_URI": "sqlite:///a.db", "DATABASE_URL": "for another"}
+    others = dict.fromkeys(("PATH", "HOSTNAME", "DATABASE_URL", "DB_URI"), "for another")
 
-    assert load_settings(environ) == Settings(DATABASE_URI="sqlite:///a.db")
+    settings = load_settings(others | {"DATABASE_URI": "sqlite:///a.db"})
+
+    assert settings == Settings(DATABASE_URI="sqlite:///a.db")
 
 
 def test_the_example_lists_every_variable_with_its_default() -> None:
     lines = (ROOT / "dot-env-example").read_text().splitlines()
-    listed = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    settings = [line for line in lines if line and not line.startswith("# ")]
+    listed = dict(line.removeprefix("#").split("=", 1) for line in settings)
 
     assert listed.keys() == Settings.model_fields.keys()
     assert load_settings(listed) == Settings()
+    assert all(line.startswith("#") for line in settings)
     text = " ".join(line.removeprefix("# ") for line in lines).lower()
     for field in Settings.model_fields.values():
         assert str(field.description).lower() in text
@@ -153,11 +214,20 @@ def test_making_an_app_touches_no_database(tmp_path: Path) -> None:
     [
         (
             {"PORT": "12345", "WEB_CONCURRENCY": "3", "WEB_THREADS": "5"},
-            {"workers": "3", "threads": "5", "forwarded_allow_ips": "[]"},
+            {
+                "bind": "['127.0.0.1:12345']",
+                "workers": "3",
+                "threads": "5",
+                "forwarded_allow_ips": "[]",
+            },
         ),
         (
-            {"PORT": "12345", "LOG_LEVEL": "ERROR"},
-            {"workers": str(len(os.sched_getaffinity(0))), "loglevel": "error"},
+            {"HOST": "::1", "LOG_LEVEL": "ERROR"},
+            {
+                "bind": "['[::1]:8000']",
+                "workers": str(len(os.sched_getaffinity(0))),
+                "loglevel": "error",
+            },
         ),
     ],
 )
@@ -165,11 +235,10 @@ def test_gunicorn_takes_what_it_needs_from_the_settings(
     given: dict[str, str], expected: dict[str, str]
 ) -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "--print-config", "wsgi:app"],
+        [sys.executable, "-m", "service.server", "--print-config"],
         env=os.environ | given, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
 
     shown = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     shown = {name.strip(): value.strip() for name, value in shown.items()}
-    assert shown["bind"] in {"['[::]:12345']", "['0.0.0.0:12345']"}
     assert {name: shown[name] for name in expected} == expected

@@ -1422,6 +1422,7 @@ def configured(session_sqlite_app: Flask) -> Iterator[tuple[int, IO[bytes]]]:
         port = free.getsockname()[1]
     environment = {
         "DATABASE_URI": str(session_sqlite_app.config["DATABASE_URI"]),
+        "HOST": "*",
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
     }

@@ -363,7 +363,7 @@ def test_the_events_of_gunicorn_are_lines_of_the_same_form(tmp_path: Path) -> No
     events = [line for line in lines_of(server) if "logger" in line]
     assert all(list(line) == EVENT for line in events)
     messages = [(line["level"], line["message"]) for line in events]
-    assert messages[0][1].startswith("Starting gunicorn")
+    assert messages[0][1].startswith("Listening at: ")
     killed = f"Worker (pid:{worker}) was sent SIGKILL! Perhaps out of memory?"
     assert ("ERROR", killed) in messages
     assert messages[-1] == ("INFO", "Shutting down: Master")

@@ -1,13 +1,16 @@
 """The commands of `flask` that create the tables, seed the database and create tokens."""
 
+import logging
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 from flask import Flask
 from flask.cli import with_appcontext
 from flask_migrate import upgrade
@@ -15,8 +18,9 @@ from sqlalchemy import Connection, MetaData, inspect, literal, select
 from sqlalchemy.exc import DBAPIError
 
 from service.common.error_handlers import outage_message
-from service.config import TOKEN_NAME
+from service.config import TOKEN_NAME, read_settings
 from service.database import db, insert_rows, revisions, sqlite, transaction
+from service.server.addresses import address_of, refuse_taken
 
 BATCH_SIZE = 1_000
 
@@ -67,6 +71,34 @@ def token_create(name: str) -> None:
     click.echo(f"{name}={secrets.token_urlsafe()}")
 
 
+def prepare_run() -> None:
+    """Make `flask run` use HOST and PORT, and log each request once; to be called before the app.
+
+    Does nothing in other commands and servers.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name != "run":
+        return
+    sources = {context.get_parameter_source(name) for name in ("host", "port")}
+    if ParameterSource.DEFAULT in sources:
+        _run_again()
+    if "WERKZEUG_SERVER_FD" not in os.environ:  # else the reloader has the socket
+        refuse_taken(context.params["host"], context.params["port"])
+    logging.getLogger("werkzeug").addFilter(_is_no_request)
+
+
+def _run_again() -> NoReturn:
+    """Execute the command anew: it has read its options before `.env` could give them."""
+    settings = read_settings()
+    os.environ.setdefault("FLASK_RUN_HOST", address_of(settings.HOST))
+    os.environ.setdefault("FLASK_RUN_PORT", str(settings.PORT))
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # the command itself
+
+
+def _is_no_request(record: logging.LogRecord) -> bool:
+    return '"%s" %s %s' not in str(record.msg)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn ``DBAPIError`` and ``OSError`` into ``ClickException``: one line, no traceback."""
@@ -77,7 +109,9 @@ def one_line_errors() -> Iterator[None]:
         message = outage_message(error) or f"The database rejected the command: {cause}"
         raise click.ClickException(message) from None
     except OSError as error:
-        raise click.ClickException(f"The database file cannot be created: {error}") from None
+        raise click.ClickException(
+            f"The database file cannot be created or written: {error}"
+        ) from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, QueuePool
 
+from service.config import ConfigurationError
 from service.database import postgresql, sqlite
 
 POOL_TIMEOUT_SECONDS = 3
@@ -83,6 +84,7 @@ class TimedPool(QueuePool):
 def init_app(app: Flask, metrics: PoolMetrics) -> None:
     """Create the engines from DATABASE_URI, without opening a connection.
 
+    Raises ``ConfigurationError`` if the directory of a SQLite file cannot be created.
     A connection is in autocommit until a transaction begins, so that a read is one round trip.
     The pool has one connection for each thread of a worker.
     """
@@ -90,7 +92,12 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
     app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url)}
-    db.init_app(app)
+    try:
+        db.init_app(app)
+    except OSError as error:  # it creates the directory of a relative path
+        raise ConfigurationError(
+            f"The directory of the database cannot be created: {error}"
+        ) from None
     with app.app_context():
         engine, probe_engine = db.engine, db.engines[PROBE]
     _listen(engine)
