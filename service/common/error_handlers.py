@@ -20,13 +20,15 @@ from werkzeug.exceptions import (
 )
 
 from service.common.log_handlers import request_id
+from service.database import db, revisions, sqlite
 
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
 # read-only transaction, idle timeouts, lock not available, serialization failure, deadlock,
 # system error.
 OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58")
-UNDEFINED_TABLE = "42P01"
+UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
+UPGRADE = "run `flask db upgrade`"
 PROBLEM = "application/problem+json"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -78,8 +80,8 @@ def outage_message(error: SQLAlchemyError) -> str | None:
 def _driver_outage_message(error: DBAPIError) -> str | None:
     sqlstate: str | None = getattr(error.orig, "sqlstate", None)
     cause = " ".join(str(error.orig).split())
-    if sqlstate == UNDEFINED_TABLE or "no such table" in cause:
-        return f"The database has no tables ({cause}): run `flask db upgrade`."
+    if fault := _schema_fault(error):
+        return f"{fault} ({cause}): {UPGRADE}."
     if "unable to open database file" in cause:
         return f"The database file of DATABASE_URI is missing ({cause}): run `flask db upgrade`."
     if "database is locked" in cause:
@@ -88,6 +90,15 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
         return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
     if isinstance(error, OperationalError) and sqlstate is None:
         return f"The database is unavailable ({cause}): check that it runs, and check DATABASE_URI."
+    return None
+
+
+def _schema_fault(error: DBAPIError) -> str | None:
+    sqlstate, cause = getattr(error.orig, "sqlstate", None), str(error.orig)
+    if sqlstate == UNDEFINED_TABLE or "no such table" in cause:
+        return "The database has no tables"
+    if sqlstate == UNDEFINED_COLUMN or "no such column" in cause or "no column named" in cause:
+        return "The tables are outdated"
     return None
 
 
@@ -128,6 +139,11 @@ def _replace_plain_error(response: Response) -> Response:
 
 
 def _outage_detail(error: SQLAlchemyError) -> str:
+    file = sqlite.file_of(db.engine.url)
+    if file and not file.exists():
+        return revisions.NO_TABLES
+    if isinstance(error, DBAPIError) and (fault := _schema_fault(error)):
+        return f"{fault}: {UPGRADE}"
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if is_lost and request.method not in SAFE_METHODS:
         return (
