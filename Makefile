@@ -16,16 +16,22 @@ CLUSTER := products
 DEPLOYED := ingress hpa pdb networkpolicy service deployment postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bdd bench lint format lock clean \
+.PHONY: FORCE help install run test bdd bench lint format lock clean \
 	cluster cluster-rm build push secret deploy undeploy
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-$(VENV)/run.stamp: requirements.txt
+# Whether an earlier install was interrupted, or its Python is gone, or the checkout was moved: the
+# scripts of a virtual environment name its Python by the full path.
+BROKEN := $(shell test ! -e $(VENV) || { test -e $(VENV)/run.stamp && $(BIN)/python -c 'import gunicorn' && \
+	grep -qF "$$(cd $(VENV) && pwd -P)/bin/python" $(BIN)/flask; } 2>/dev/null || echo yes)
+
+$(VENV)/run.stamp: requirements.txt $(if $(BROKEN),FORCE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(if $(BROKEN),echo "$(VENV) is incomplete or was made in another place: it is made anew.")
 	@echo "Installing what the service needs into $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(if $(BROKEN),--clear) $(VENV)
 	@$(INSTALL) $<
 	@touch $@
 
@@ -51,10 +57,10 @@ instance/products.db: | $(VENV)/run.stamp
 	@$(BIN)/flask db-seed
 	@mv instance/products.new.db $@
 
-DATABASE := $(if $(DATABASE_URI)$(shell grep -s '^DATABASE_URI=' .env),,instance/products.db)
-
-run: $(VENV)/run.stamp $(DATABASE) ## Serve on port 8000; a demo catalogue is made if there is none
-	@exec $(BIN)/gunicorn wsgi:app
+run: $(VENV)/run.stamp ## Serve on HOST and PORT; the default database begins with a demo catalogue
+	@uri=$$($(BIN)/python -c 'from service.config import read_settings; print(read_settings().DATABASE_URI)') && \
+	case $$uri in sqlite:///products.db) $(MAKE) --silent instance/products.db ;; esac
+	@exec $(BIN)/python -m service.server
 
 test: $(VENV)/dev.stamp tests/clients/node_modules ## Run all tests, on SQLite and on PostgreSQL
 	$(BIN)/pytest -n 2 --cov
