@@ -7,6 +7,7 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 from flask import Flask
 
 from service.config import Settings, load_settings
@@ -207,7 +208,15 @@ def test_the_migration_runs_before_the_service_and_from_its_image(
 
     assert migrate["args"] == ["flask", "db", "upgrade"]
     assert migrate["image"] == serve["image"] == IMAGE
-    assert migrate["env"] == serve["env"][:1]
+    assert database_key(migrate) == "OWNER_DATABASE_URI"
+    assert database_key(serve) == "DATABASE_URI"
+
+
+def database_key(container: Manifest) -> str:
+    """Return the key of the Secret that is the container's DATABASE_URI."""
+    (variable,) = [each for each in container["env"] if each["name"] == "DATABASE_URI"]
+    key: str = variable["valueFrom"]["secretKeyRef"]["key"]
+    return key
 
 
 @pytest.mark.parametrize(
@@ -298,6 +307,24 @@ def test_the_autoscaler_alone_says_how_many_pods_there_are(manifests: list[Manif
     assert "replicas" not in deployment["spec"]
     assert find(manifests, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_the_examples_of_limits_fit_together_when_they_are_uncommented() -> None:
+    text = re.sub(r"(?m)^#(?! \S)", "", (K8S / "ingress.yaml").read_text())
+
+    ingress, *middlewares = yaml.safe_load_all(text)
+
+    annotation = ingress["metadata"]["annotations"][
+        "traefik.ingress.kubernetes.io/router.middlewares"
+    ]
+    metadata = [middleware["metadata"] for middleware in middlewares]
+    names = [f"{each['namespace']}-{each['name']}@kubernetescrd" for each in metadata]
+    assert annotation.split(",") == names
+    assert [list(middleware["spec"]) for middleware in middlewares] == [
+        ["rateLimit"],
+        ["inFlightReq"],
+    ]
+    assert all(middleware["kind"] == "Middleware" for middleware in middlewares)
 
 
 def policy(manifests: list[Manifest], name: str) -> Manifest:

