@@ -87,9 +87,16 @@ lock: $(VENV)/dev.stamp ## Lock the newest fitting packages with their hashes
 	$(LOCK) --upgrade --output-file requirements-bench.txt --extra bench \
 		--constraint requirements-dev.txt pyproject.toml
 
-cluster: ## Make a local Kubernetes cluster (k3d) with a registry; port 8080 leads in
+cluster: ## Make a local Kubernetes cluster (k3d) with registry and secret; port 8080 leads in
+	@k3d cluster list $(CLUSTER) >/dev/null 2>&1 || \
 	k3d cluster create $(CLUSTER) --registry-create cluster-registry:0.0.0.0:32000 \
 		--port '8080:80@loadbalancer'
+	kubectl config use-context k3d-$(CLUSTER)
+	@k8s/secret.sh
+	kubectl config set-context --current --namespace=products
+	@$(PYTHON) -c 'import socket; socket.gethostbyname("cluster-registry")' 2>/dev/null || { \
+		echo "The name cluster-registry, to which images are pushed, is unknown here. To add it:"; \
+		echo "  echo '127.0.0.1 cluster-registry' | sudo tee -a /etc/hosts"; }
 
 cluster-rm: ## Remove that cluster, its registry and all its data
 	k3d cluster delete $(CLUSTER)
