@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from tests.server import ROOT, Server, serving
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = Path(sys.executable).parent
-BLOCK = re.compile(r"^```console\n(\$ .*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```console\n( *\$ .*?)^\1```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 SETTING = re.compile(r"`([A-Z_]+)=([^`]+)`")
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -35,7 +37,8 @@ def blocks(document: Path) -> list[tuple[dict[str, str], list[str]]]:
     found = []
     for block in BLOCK.finditer(text):
         paragraph = text[: block.start()].rstrip().rpartition("\n\n")[2]
-        found.append((dict(SETTING.findall(paragraph)), COMMAND.split(block[1])[1:]))
+        commands = COMMAND.split(dedent(block[2]))[1:]
+        found.append((dict(SETTING.findall(paragraph)), commands))
     return found
 
 
@@ -48,15 +51,16 @@ def pattern(answer: str) -> str:
     )
 
 
-def on_terminal(command: str, environ: dict[str, str]) -> str:
+def on_terminal(command: str, folder: Path, environ: dict[str, str]) -> str:
     """Run a command on a terminal of its own; return what it shows, without empty lines.
 
     Standard output is a pipe, as curl adds colours for a terminal.
     """
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        ["/bin/sh", "-c", f"({command}) | cat"], cwd=ROOT, env=environ, stdout=theirs, stderr=theirs
-    ):
+        ["/bin/sh", "-c", f"({command}) | cat"],
+        cwd=folder, env=environ, stdout=theirs, stderr=theirs,
+    ):  # fmt: skip
         os.close(theirs)
         shown = "".join(iter(lambda: _read(ours), ""))
     os.close(ours)
@@ -84,6 +88,7 @@ def test_a_console_block_has_the_true_answer(document: Path, tmp_path: Path) -> 
     with app_with_tables(f"sqlite:///{tmp_path / 'products.db'}") as app:
         app.test_cli_runner().invoke(args=["db-seed"])
     environ = os.environ | {"DATABASE_URI": f"sqlite:///{tmp_path / 'empty.db'}"}
+    checkout = copy_of_service(tmp_path / "checkout")
 
     for settings, group in groupby(blocks(document), itemgetter(0)):
         parts = list(chain.from_iterable(parts for _, parts in group))
@@ -92,8 +97,16 @@ def test_a_console_block_has_the_true_answer(document: Path, tmp_path: Path) -> 
             for command, answer in zip(parts[::2], parts[1::2], strict=True):
                 run = command.replace("localhost:8000", here).replace("curl ", "curl -s ")
                 run = run.replace(".venv/bin", str(SCRIPTS))
-                shown = on_terminal(run, environ).replace(here, "localhost:8000")
+                shown = on_terminal(run, checkout, environ).replace(here, "localhost:8000")
                 assert re.fullmatch(pattern(answer), shown), f"{command}\n{shown}"
+
+
+def copy_of_service(folder: Path) -> Path:
+    """Copy what the commands need: some of them write into the checkout."""
+    shutil.copytree(ROOT / "service", folder / "service")
+    for name in ("wsgi.py", "gunicorn.conf.py", ".flaskenv"):
+        shutil.copy(ROOT / name, folder)
+    return folder
 
 
 def test_the_loop_of_the_api_guide_meets_each_product_once(tmp_path: Path) -> None:
