@@ -165,9 +165,9 @@ Feature: Keeping products
       | Rating      | -1               | must be at least 0                |
       | Rating      | 2147483648       | must be at most 2147483647        |
       | Name        | 256 letters      | must have at most 255 characters  |
-      | Name        | 1 blank          | must not be only white space      |
+      | Name        | 1 blank          | must have a visible character     |
       | Picture     | 2049 letters     | must have at most 2048 characters |
-      | Picture     | 1 blank          | must not be only white space      |
+      | Picture     | 1 blank          | must have a visible character     |
       | Category    | 256 letters      | must have at most 255 characters  |
       | Description | 10001 letters    | must have at most 10000 characters|
 

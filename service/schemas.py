@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import TypedDict
 
 from service.common.error_handlers import InputError, InvalidRequest
+from service.database.text import INVISIBLE, is_visible
 from service.http.json_body import JSON, PATCH_TYPES, member_error, parse_number, read_object
 from service.models import (
     CATEGORY_LENGTH,
@@ -32,7 +33,6 @@ from service.models import (
     MAX_RATING,
     NAME_LENGTH,
     PRICE_DECIMALS,
-    WHITE_SPACE,
     Status,
 )
 
@@ -42,16 +42,23 @@ MAX_OFFSET = 2**31 - 1
 MAX_PARAMETERS = 100
 
 # The rules for strings as regular expressions (ECMA-262), for the OpenAPI document.
-_SPACES = "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE)
 STORABLE: dict[str, JsonValue] = {"pattern": r"^[^\u0000]*$"}
-NOT_BLANK: dict[str, JsonValue] = {"pattern": rf"^[^\u0000]*[^\u0000{_SPACES}][^\u0000]*$"}
+VISIBLE_TEXT: dict[str, JsonValue] = {
+    "type": "string",
+    "description": (
+        "Text with a visible character: in Unicode 14, neither white space nor a control "
+        "character (Cc), format character (Cf) or unassigned code point (Cn)."
+    ),
+    "pattern": rf"^[^\u0000]*[^\u0000{INVISIBLE}][^\u0000]*$",
+}
+VISIBLE: dict[str, JsonValue] = {"allOf": [VISIBLE_TEXT]}
 
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 AMOUNT = r"[0-9]{1,10}(\.[0-9]{1,2})?"
 AMOUNT_RANGE = re.compile(f"({AMOUNT})(?:-({AMOUNT}))?")
 SORT_KEY = "^-?(id|name|price|rating|category|status)$"
 
-ONLY_WHITE_SPACE = "must not be only white space"
+INVISIBLE_TEXT = "must have a visible character"
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a member of a product",
@@ -79,10 +86,10 @@ def _storable(text: str) -> str:
     return text
 
 
-def _not_blank(text: str) -> str:
-    if text.isspace():
-        raise PydanticCustomError("blank", ONLY_WHITE_SPACE)
-    return _storable(text)
+def _visible(text: str) -> str:
+    if not is_visible(_storable(text)):
+        raise PydanticCustomError("invisible", INVISIBLE_TEXT)
+    return text
 
 
 def _integral(value: object) -> object:
@@ -117,13 +124,13 @@ Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID), BeforeValidator(_integr
 OwnId = Annotated[Id, Field(json_schema_extra={"readOnly": True}), AfterValidator(_check_path_id)]
 Name = Annotated[
     str,
-    Field(strict=True, min_length=1, max_length=NAME_LENGTH, json_schema_extra=NOT_BLANK),
-    AfterValidator(_not_blank),
+    Field(strict=True, min_length=1, max_length=NAME_LENGTH, json_schema_extra=VISIBLE),
+    AfterValidator(_visible),
 ]
 ImgUrl = Annotated[
     str,
-    Field(strict=True, min_length=1, max_length=IMG_URL_LENGTH, json_schema_extra=NOT_BLANK),
-    AfterValidator(_not_blank),
+    Field(strict=True, min_length=1, max_length=IMG_URL_LENGTH, json_schema_extra=VISIBLE),
+    AfterValidator(_visible),
 ]
 Description = Annotated[
     str,

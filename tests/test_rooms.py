@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "common": {"config", "database", "server"},
     "http": {"config", "common", "metrics"},
     "models": {"database"},
-    "schemas": {"common", "http", "models"},
+    "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
     "openapi": {"common", "config", "http", "models", "schemas"},
     "routes": {"common", "database", "http", "listing", "models", "openapi", "schemas"},

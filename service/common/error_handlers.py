@@ -1,6 +1,7 @@
 """Error handlers: each error response is a problem document (RFC 9457)."""
 
 import json
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -27,8 +28,14 @@ RETRY_AFTER_SECONDS = 2
 # read-only transaction, idle timeouts, lock not available, serialization failure, deadlock,
 # system error.
 OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58")
-UNDEFINED_TABLE, UNDEFINED_COLUMN = "42P01", "42703"
+UNDEFINED_TABLE = "42P01"
+# A column or a function that does not exist: SQLSTATE, and the messages of SQLite.
+UNDEFINED = ("42703", "42883")
+UNDEFINED_MESSAGE = re.compile("no such (column|function)|has no column named")
+NO_TABLES = "The database has no tables"
+INCOMPLETE = "The database lacks a column or a function of this version"
 UPGRADE = "run `flask db upgrade`"
+UPGRADE_OR_LOOK = f"{UPGRADE}; if that changes nothing, `/readyz` says what to do"
 PROBLEM = "application/problem+json"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -81,7 +88,7 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     sqlstate: str | None = getattr(error.orig, "sqlstate", None)
     cause = " ".join(str(error.orig).split())
     if fault := _schema_fault(error):
-        return f"{fault} ({cause}): {UPGRADE}."
+        return f"{fault[0]} ({cause}): {fault[1]}."
     if "unable to open database file" in cause:
         return f"The database file of DATABASE_URI is missing ({cause}): run `flask db upgrade`."
     if "database is locked" in cause:
@@ -93,12 +100,13 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     return None
 
 
-def _schema_fault(error: DBAPIError) -> str | None:
+def _schema_fault(error: DBAPIError) -> tuple[str, str] | None:
+    """Return what the schema lacks and the command that corrects it; None if it is complete."""
     sqlstate, cause = getattr(error.orig, "sqlstate", None), str(error.orig)
     if sqlstate == UNDEFINED_TABLE or "no such table" in cause:
-        return "The database has no tables"
-    if sqlstate == UNDEFINED_COLUMN or "no such column" in cause or "no column named" in cause:
-        return "The tables are outdated"
+        return NO_TABLES, UPGRADE
+    if sqlstate in UNDEFINED or (sqlstate is None and UNDEFINED_MESSAGE.search(cause)):
+        return INCOMPLETE, UPGRADE_OR_LOOK
     return None
 
 
@@ -143,7 +151,7 @@ def _outage_detail(error: SQLAlchemyError) -> str:
     if file and not file.exists():
         return revisions.NO_TABLES
     if isinstance(error, DBAPIError) and (fault := _schema_fault(error)):
-        return f"{fault}: {UPGRADE}"
+        return ": ".join(fault)
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if is_lost and request.method not in SAFE_METHODS:
         return (

@@ -5,18 +5,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Self
 
 import click
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy import Connection, MetaData, String, column, func, inspect, select, table
+from sqlalchemy import (
+    Connection,
+    MetaData,
+    String,
+    column,
+    create_engine,
+    func,
+    inspect,
+    select,
+    table,
+    text,
+)
 from sqlalchemy.engine import URL
 
 from service.database.engine import TRANSACTION_ISOLATION, db, new_engine
 
 DIRECTORY = Path(__file__).parent.parent / "migrations"
 VERSION_TABLE = "alembic_version"
+
+# As Alembic returns it: several heads, or None for "base".
+Revision = str | tuple[str, ...] | None
 
 NO_TABLES = "The database has no tables: run `flask db upgrade`"
 
@@ -96,15 +114,23 @@ def drop_version_table(connection: Connection) -> None:
 
 def require_revision(connection: Connection, metadata: MetaData) -> None:
     """Raise ``ClickException`` if the tables exist but no revision is recorded."""
-    revision, missing = _schema(connection, metadata)
-    if not revision and not missing:
-        raise click.ClickException(f"{_unstamped_message()}.")
+    tables = _Tables.of(connection, metadata)
+    if tables and not _recorded(connection):
+        raise click.ClickException(f"{_unrecorded_message(tables, metadata)}.")
 
 
-def is_newer(connection: Connection, metadata: MetaData) -> bool:
+def require_tables(connection: Connection, metadata: MetaData, revision: Revision) -> None:
+    """Raise ``ClickException`` if the tables are not those of a revision; None has no tables."""
+    tables = _Tables.of(connection, metadata)
+    if not _are_of(tables, revision, metadata):
+        raise click.ClickException(
+            f"The tables are not those of this revision. {_remedy(tables, metadata)}."
+        )
+
+
+def is_newer(connection: Connection) -> bool:
     """Return whether the revision of the database is newer than those of this version."""
-    revision, _ = _schema(connection, metadata)
-    return _is_newer(revision)
+    return _is_newer(_recorded(connection))
 
 
 def _is_newer(revision: str) -> bool:
@@ -117,31 +143,97 @@ def schema_error(connection: Connection, metadata: MetaData) -> str | None:
     A newer revision is accepted: it keeps all that this version uses, so that both versions can
     serve during a rollout or a rollback.
     """
-    revision, missing = _schema(connection, metadata)
-    head = known()[0]
+    revision = _recorded(connection)
     if not revision:
-        return NO_TABLES if missing else _unstamped_message()
-    if revision != head and not _is_newer(revision):
+        tables = _Tables.of(connection, metadata)
+        return _unrecorded_message(tables, metadata) if tables else NO_TABLES
+    if revision != known()[0] and not _is_newer(revision):
         return (
             f"The schema is at revision {revision}, but this version of the service requires "
-            f"{head}: run `flask db upgrade`"
+            f"{known()[0]}: run `flask db upgrade`"
         )
-    if missing:
-        return f"The table {missing[0]} is missing: restore a backup or run `flask db-create`"
+    missing = _missing(connection, metadata)
+    return f"{missing}: restore a backup or run `flask db-create`" if missing else None
+
+
+def _recorded(connection: Connection) -> str:
+    """Return the revision of the database, or an empty string if none is recorded."""
+    versions = select(column("version_num", String)).select_from(table(VERSION_TABLE))
+    found = connection.scalars(versions) if inspect(connection).has_table(VERSION_TABLE) else ()
+    return ", ".join(found)
+
+
+def _missing(connection: Connection, metadata: MetaData) -> str | None:
+    """Return what the models have but the database has not, in words."""
+    for expected in metadata.sorted_tables:
+        if not inspect(connection).has_table(expected.name):
+            return f"The table {expected.name} is missing"
+        rows = connection.execute(select(text("*")).select_from(table(expected.name)).limit(0))
+        for name in expected.columns.keys() - rows.keys():
+            return f"The table {expected.name} has no column {name}"
     return None
 
 
-def _unstamped_message() -> str:
-    return (
-        "The tables have no revision: if `flask db-create` created them, "
-        f"run `flask db stamp {known()[-1]}`, then `flask db upgrade`"
-    )
+class _Tables(NamedTuple):
+    """What tells the tables of one revision from those of another."""
+
+    columns: frozenset[tuple[str, str]]
+    checks: frozenset[str | None]
+    """The names of the check constraints."""
+
+    def __bool__(self) -> bool:
+        return bool(self.columns)
+
+    @classmethod
+    def of(cls, connection: Connection, metadata: MetaData) -> Self:
+        """Return the tables of the database that have the name of a table of the models."""
+        inspector = inspect(connection)
+        names = [name for name in metadata.tables if inspector.has_table(name)]
+        return cls(
+            frozenset(
+                (name, each["name"]) for name in names for each in inspector.get_columns(name)
+            ),
+            frozenset(
+                each["name"] for name in names for each in inspector.get_check_constraints(name)
+            ),
+        )
 
 
-def _schema(connection: Connection, metadata: MetaData) -> tuple[str, list[str]]:
-    """Return the revision, or an empty string if none is recorded, and the missing tables."""
-    inspector = inspect(connection)
-    missing = [name for name in metadata.tables if not inspector.has_table(name)]
-    versions = select(column("version_num", String)).select_from(table(VERSION_TABLE))
-    found = connection.scalars(versions) if inspector.has_table(VERSION_TABLE) else ()
-    return ", ".join(found), missing
+_scratch_lock = Lock()
+
+
+@lru_cache(maxsize=64)
+def _tables_of(revision: Revision, metadata: MetaData) -> _Tables:
+    """Return the tables of a revision: apply it to a SQLite database in memory."""
+    scripts = ScriptDirectory(str(DIRECTORY)).iterate_revisions(revision or "base", "base")
+    with create_engine("sqlite://").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+        with _scratch_lock, Operations.context(context):
+            for script in reversed(list(scripts)):
+                script.module.upgrade()
+        return _Tables.of(connection, metadata)
+
+
+def _are_of(tables: _Tables, revision: Revision, metadata: MetaData) -> bool:
+    """Return whether the tables have the columns and the check constraints of a revision.
+
+    Constraints that all revisions have are not compared: an enum is one on SQLite only.
+    """
+    expected = _tables_of(revision, metadata)
+    every = [_tables_of(each, metadata).checks for each in known()]
+    telling = frozenset.union(*every) - frozenset.intersection(*every)
+    return tables.columns == expected.columns and not (tables.checks ^ expected.checks) & telling
+
+
+def _unrecorded_message(tables: _Tables, metadata: MetaData) -> str:
+    return f"The tables have no revision. {_remedy(tables, metadata)}"
+
+
+def _remedy(tables: _Tables, metadata: MetaData) -> str:
+    for revision in known():
+        if _are_of(tables, revision, metadata):
+            return (
+                f"They are those of {revision}: run `flask db stamp {revision}`, "
+                "then `flask db upgrade`"
+            )
+    return "They are those of no revision: restore a backup or run `flask db-create`"

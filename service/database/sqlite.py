@@ -10,6 +10,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from service.database.text import search_key
+
 BUSY_SECONDS = 5
 
 
@@ -47,11 +49,11 @@ def _open_existing_file(
 def _configure(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.create_function("fold", 1, _fold, deterministic=True)
+    connection.create_function("search_key", 1, _search_key, deterministic=True)
 
 
-def _fold(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
+def _search_key(text: str | None) -> str | None:
+    return None if text is None else search_key(text)
 
 
 def _begin_immediate(connection: Connection) -> None:

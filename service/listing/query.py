@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from service.common.error_handlers import InputError, InvalidRequest
+from service.database.text import search_key
 from service.listing import Listing, cursor
 from service.listing.cursor import Key, Position
 from service.listing.statements import Filter
@@ -56,9 +57,9 @@ def _conditions(query: ListQuery) -> dict[str, list[Any]]:
     lowest = [amount for amount in (low, query.get("min_price")) if amount is not None]
     highest = [amount for amount in (high, query.get("max_price")) if amount is not None]
     conditions: dict[str, list[Any]] = {
-        "word": [_pattern(word) for word in dict.fromkeys(query.get("q", "").split())],
-        "name": [_pattern(query["name"])] if "name" in query else [],
-        "category": query.get("category", []),
+        "word": [_pattern(word) for word in dict.fromkeys(search_key(query.get("q", "")).split())],
+        "name": [_pattern(search_key(query["name"]))] if "name" in query else [],
+        "category": [search_key(category) for category in query.get("category", [])],
         "status": query.get("status", []),
         # Bounds are rounded to cents, so that both databases compare prices exactly.
         "lowest": [max(lowest).quantize(CENT, ROUND_CEILING)] if lowest else [],

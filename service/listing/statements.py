@@ -24,10 +24,10 @@ Parameters = list[BindParameter[Any]]
 CONDITIONS: dict[str, Callable[[Parameters], ColumnElement[bool]]] = {
     "word": lambda words: and_(*(like(SEARCH_TEXT, word) for word in words)),
     # The first condition is implied by the second one, but has the index.
-    "name": lambda parts: like(SEARCH_TEXT, parts[0]) & like(func.fold(catalogue.c.name), parts[0]),
-    "category": lambda categories: func.fold(catalogue.c.category).in_(
-        [func.fold(category) for category in categories]
+    "name": lambda parts: (
+        like(SEARCH_TEXT, parts[0]) & like(func.search_key(catalogue.c.name), parts[0])
     ),
+    "category": func.search_key(catalogue.c.category).in_,
     "status": catalogue.c.status.in_,
     "lowest": lambda prices: catalogue.c.price >= prices[0],
     "highest": lambda prices: catalogue.c.price <= prices[0],

@@ -10,7 +10,7 @@ from alembic import context
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from flask import current_app
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Index
 from sqlalchemy.schema import SchemaItem
 
 from service.common.cli_commands import one_line_errors
@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
     "compare_server_default": True,
     "render_as_batch": True,
     "transactional_ddl": True,  # Alembic's default is False on SQLite
+    "transaction_per_migration": True,
     "process_revision_directives": number_revision,
 }
 
@@ -57,10 +58,13 @@ def write_sql() -> None:
 
 def run() -> None:
     """Run a command while holding the migration lock."""
-    upgrading = click.get_current_context().info_name in {"upgrade", "db-create"}
+    command = click.get_current_context().info_name
+    upgrading = command in {"upgrade", "db-create"}
     if upgrading:
         sqlite.create_file(db.engine.url)
     with revisions.migration_lock(db.engine.url) as connection:
+        if command == "stamp":
+            revisions.require_tables(connection, db.metadata, context.get_revision_argument())
         context.configure(
             connection=connection,
             include_object=partial(is_expected, connection),
@@ -75,7 +79,7 @@ def run() -> None:
 def can_upgrade(connection: Connection) -> bool:
     """Return whether the schema is not newer than this version; raises ``ClickException``."""
     revisions.require_revision(connection, db.metadata)
-    is_newer = revisions.is_newer(connection, db.metadata)
+    is_newer = revisions.is_newer(connection)
     if is_newer:
         current_app.logger.warning(
             "The schema belongs to a later version of the service: it is left unchanged"
@@ -85,6 +89,8 @@ def can_upgrade(connection: Connection) -> bool:
 
 def is_expected(connection: Connection, item: SchemaItem, *_: Any) -> bool:
     """Return whether the database must have an item of the models, such as an index."""
+    if isinstance(item, Index) and item.name in db.metadata.info["retired_indexes"]:
+        return False
     condition: Callable[[Connection], bool] | None = item.info.get("condition")
     return condition is None or condition(connection)
 

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from service.config import SERVICE_NAME
 from service.http.json_body import JSON, PATCH_TYPES
 from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS
-from service.schemas import DEFAULTS, product, product_body, product_patch
+from service.schemas import DEFAULTS, VISIBLE_TEXT, product, product_body, product_patch
 
 Schema = dict[str, Any]
 
@@ -160,6 +160,10 @@ def _generated(adapter: TypeAdapter[Any]) -> Schema:
     return adapter.json_schema(ref_template=f"{REFERENCE}{{model}}", schema_generator=_Untitled)
 
 
+def _reference(name: str) -> Schema:
+    return {"$ref": f"{REFERENCE}{name}"}
+
+
 def _product_schemas() -> Schema:
     """Return the schemas of a product and of what they refer to, with examples and defaults."""
     example = {name: member["examples"][0] for name, member in MEMBERS.items()}
@@ -176,6 +180,8 @@ def _documented(adapter: TypeAdapter[Any], defaults: Schema | None = None) -> Sc
     schema = {name: value for name, value in _generated(adapter).items() if name != "$defs"}
     for name, member in schema["properties"].items():
         member.update(MEMBERS[name])
+        if member.get("allOf") == [VISIBLE_TEXT]:
+            member["allOf"] = [_reference("VisibleText")]
     for name, value in (defaults or {}).items():
         schema["properties"][name]["default"] = value
     return schema
@@ -183,6 +189,7 @@ def _documented(adapter: TypeAdapter[Any], defaults: Schema | None = None) -> Sc
 
 SCHEMAS: dict[str, Schema] = {
     **_product_schemas(),
+    "VisibleText": VISIBLE_TEXT,
     "Problem": PROBLEM_SCHEMA,
     "InputError": INPUT_ERROR,
     "Health": HEALTH_SCHEMA,
@@ -197,10 +204,6 @@ def example(schema: Schema) -> Any:
     if "items" in schema:
         return [example(schema["items"])]
     return next(iter(schema.get("examples", [])), None)
-
-
-def _reference(name: str) -> Schema:
-    return {"$ref": f"{REFERENCE}{name}"}
 
 
 PRODUCT = _reference("Product")

@@ -42,7 +42,7 @@ function fault(field) {
   if (value === "") {
     return rule.required ?? "";
   }
-  if (rule.blank && /^\s+$/u.test(value)) {
+  if (rule.blank && /^[\s\p{Cc}\p{Cf}\p{Cn}]+$/u.test(value)) {
     return rule.blank;
   }
   if (rule.maxLength && [...value].length > Number(rule.maxLength)) {
