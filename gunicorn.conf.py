@@ -14,6 +14,7 @@ from gunicorn.workers.base import Worker
 from service import create_app
 from service.common.log_handlers import configure
 from service.config import ConfigurationError, read_settings
+from service.http.auth import refuse_invalid_file
 from service.metrics import SHARED_MEMORY, SharedMetrics
 from service.server.addresses import address_of, refuse_taken
 
@@ -64,6 +65,7 @@ def on_starting(server: Arbiter) -> None:
             if isinstance(address, tuple):
                 refuse_taken(*address)
     try:
+        refuse_invalid_file(_settings.API_TOKENS_FILE)
         create_app({"LOG_LEVEL": "ERROR"})  # the workers log the warnings
         vars(server)["metrics"] = SharedMetrics(_settings.PROMETHEUS_MULTIPROC_DIR)
     except ConfigurationError as error:

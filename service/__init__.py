@@ -5,14 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service import demo, openapi, operations, page, routes
 from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
 from service.database import engine, revisions
-from service.http import allow, auth, cors, request_log, security_headers, trusted_hosts
+from service.http import (
+    allow,
+    auth,
+    cors,
+    request_log,
+    security_headers,
+    trusted_hosts,
+    trusted_proxies,
+)
 from service.metrics import Metrics
+from service.server import bridge
 
 __version__ = "0.1.0"
 
@@ -35,6 +43,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     security_headers.init_app(app)
     allow.init_app(app)
     error_handlers.init_app(app)
+    app.before_request(bridge.raise_refusal)
     trusted_hosts.init_app(app, exempt=operations.NAME)
     auth.init_app(app)
     cors.init_app(app)
@@ -47,7 +56,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     # Inside of ProxyFix, so that the log has the client address that the proxies report.
     request_log.init_app(app, metrics)
-    _trust_proxies(app, app.config["TRUSTED_PROXIES"])
+    trusted_proxies.init_app(app, app.config["TRUSTED_PROXIES"])
     return app
 
 
@@ -57,10 +66,3 @@ def _configure(app: Flask, config: Mapping[str, Any]) -> None:
     app.config.from_mapping(config)
     app.config.from_mapping(settings.model_dump())
     app.config["VERSION"] = __version__
-
-
-def _trust_proxies(app: Flask, count: int) -> None:
-    if count:
-        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # as Flask documents
-            app.wsgi_app, x_for=count, x_proto=count, x_host=count
-        )

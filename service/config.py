@@ -46,8 +46,9 @@ OTHER_NAMES = {
 }
 EVERY_ADDRESS = "*"
 TOKEN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# RFC 6750, section 2.1; the minimum of 16 characters prevents guessing.
-TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")
+# RFC 6750, section 2.1. `flask token-create` makes tokens of 43 characters: a shorter one may have
+# been cut off.
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{43,}=*")
 
 
 class ConfigurationError(Exception):
@@ -101,8 +102,6 @@ def parse_tokens(pairs: str) -> dict[str, str]:
         if name in tokens or token in tokens.values():
             raise ValueError(f"pair {number} repeats the name or the token of an earlier pair")
         tokens[name] = token
-    if pairs and not tokens:
-        raise ValueError("must have at least one NAME=TOKEN pair")
     return tokens
 
 
@@ -111,13 +110,14 @@ def _parse_pair(number: int, pair: str) -> tuple[str, str]:
     if not TOKEN_NAME.fullmatch(name) or not TOKEN.fullmatch(token):
         raise ValueError(
             f"pair {number} must be NAME=TOKEN: a name of 1 to 64 characters of A-Za-z0-9._-"
-            " and a token of at least 16 characters of A-Za-z0-9._~+/-"
+            " and a token of at least 43 characters of A-Za-z0-9._~+/-"
         )
     return name, token
 
 
 def _check_tokens(pairs: SecretStr) -> SecretStr:
-    parse_tokens(pairs.get_secret_value())
+    if not parse_tokens(pairs.get_secret_value()) and pairs:
+        raise ValueError("must have at least one NAME=TOKEN pair")
     return pairs
 
 
@@ -175,7 +175,8 @@ class Settings(BaseModel):
     )
     API_TOKENS_FILE: str = Field(
         "",
-        description="file with one NAME=TOKEN pair per line, reloaded when it changes",
+        description="file with one NAME=TOKEN pair per line, read for each write;"
+        " without a pair, nobody can write",
     )
     CORS_ORIGINS: Annotated[tuple[Origin, ...], BeforeValidator(_split)] = Field(
         (),

@@ -23,13 +23,17 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from werkzeug.routing import Rule
 
-from service.config import SERVICE_NAME
+from service.config import SERVICE_NAME, ConfigurationError
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # The labels of a request with another method, or without a matching route.
 UNKNOWN_METHOD = "other"
 NO_ROUTE = "none"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# The names that prometheus_client gives its files; other files may be anything.
+FILE_NAME = re.compile(
+    r"(counter|histogram|summary|gauge_(live)?(all|max|min|mostrecent|sum))_[0-9]+\.db"
+)
 VARIABLE = re.compile(r"<(?:[^<>:]*:)?([^<>:]*)>")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # mkdtemp makes an unpredictable name in it
 
@@ -117,7 +121,11 @@ class AllWorkersCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Merge the files; that of a worker that is starting may still be empty."""
         directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-        files = [str(file) for file in directory.glob("*.db") if not _is_empty(file)]
+        files = [
+            str(file)
+            for file in directory.iterdir()
+            if FILE_NAME.fullmatch(file.name) and not _is_empty(file)
+        ]
         metrics: Iterable[Metric] = MultiProcessCollector.merge(files)
         return metrics
 
@@ -149,7 +157,8 @@ class SharedMetrics:
     def __init__(self, directory: str) -> None:
         """Use and empty ``directory``; if it is an empty string, create a private one.
 
-        Raises ``OSError`` if that is not possible.
+        Raises ``OSError`` if that is not possible, and ``ConfigurationError`` if it has anything
+        but metrics; it is then unchanged.
         """
         self._is_private = not directory
         parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
@@ -157,6 +166,7 @@ class SharedMetrics:
         self._directory.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=self._directory).close()  # raises OSError if it is not writable
         self._slots: dict[int, int] = {}
+        self._refuse_other_files()
         self._delete_files()
 
     def assign_slot(self, worker: int) -> None:
@@ -179,6 +189,15 @@ class SharedMetrics:
         if self._is_private:
             shutil.rmtree(self._directory, ignore_errors=True)
 
+    def _refuse_other_files(self) -> None:
+        for file in self._directory.iterdir():
+            if not FILE_NAME.fullmatch(file.name) or not file.is_file():
+                raise ConfigurationError(
+                    f"PROMETHEUS_MULTIPROC_DIR must have a directory for metrics alone, but"
+                    f" {file} is in it: set another directory"
+                )
+
     def _delete_files(self) -> None:
-        for file in self._directory.glob("*.db"):
-            file.unlink()
+        for file in self._directory.iterdir():
+            if FILE_NAME.fullmatch(file.name):
+                file.unlink()

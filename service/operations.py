@@ -1,6 +1,6 @@
 """The blueprint of /health, /readyz and /metrics."""
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import ServiceUnavailable
@@ -8,6 +8,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from service.common.error_handlers import RETRY_AFTER_SECONDS, outage_message
 from service.database import db, revisions, sqlite
 from service.database.engine import probe
+from service.http import auth
 from service.http.json_body import JSON
 from service.metrics import Metrics
 from service.openapi.components import HEALTH
@@ -41,10 +42,16 @@ def get_health() -> Response:
 
 @operation({JSON: HEALTH}, failures=(503,), details={503: NO_ANSWER})
 def get_readiness() -> Response:
-    """Return 200 if the database answers and has the required schema, else 503."""
+    """Return 200 if the database answers and has the required schema, else 503.
+
+    While the tokens cannot be read, writes are 503. As reads continue, that is 200 with a `detail`.
+    """
+    fault = auth.fault()
     error = _database_error()
     if error:
         raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
+    if fault:
+        return jsonify(status="OK", detail=f"Writes are 503: {fault}")
     return Response(OK, content_type=JSON)
 
 

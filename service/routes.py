@@ -31,7 +31,7 @@ change_operation = partial(
     operation,
     {JSON: PRODUCT},
     headers=("ETag",),
-    failures=(400, 401, 404, 412, 413, 415, 428, 503),
+    failures=(400, 401, 403, 404, 412, 413, 415, 428, 503),
     parameters=(IF_MATCH,),
 )
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
@@ -96,7 +96,7 @@ def list_products() -> Response:
     {JSON: PRODUCT},
     success=status.HTTP_201_CREATED,
     headers=("ETag", "Location"),
-    failures=(400, 401, 413, 415, 503),
+    failures=(400, 401, 403, 413, 415, 503),
     body=BODY,
 )
 def create_product() -> Response:
@@ -143,7 +143,7 @@ def update_product(product_id: int) -> Response:
 @operation(
     {},
     success=status.HTTP_204_NO_CONTENT,
-    failures=(401, 404, 412, 428, 503),
+    failures=(401, 403, 404, 412, 428, 503),
     parameters=(IF_MATCH,),
     details={404: "Product 0 was not found"},
 )

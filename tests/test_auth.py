@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from os import mkfifo
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -16,8 +19,10 @@ from openapi_spec_validator import validate
 
 from service import create_app
 from service.config import ConfigurationError, load_settings, parse_tokens
+from service.http.auth import refuse_invalid_file
 from tests.factories import product_body
-from tests.helpers import logged
+from tests.helpers import logged, wait_for
+from tests.server import Server, serving
 
 ROOT = Path(__file__).parent.parent
 SHOP, STOCK, LATER = (character * 43 for character in "abc")
@@ -186,13 +191,12 @@ def test_no_token_is_made_for_a_name_that_would_be_refused(sqlite_app: Flask, na
 @pytest.mark.parametrize(
     "pairs",
     [
-        " ",
-        ",",
         SHOP,
         f"={SHOP}",
         "shop=",
         "shop",
-        "shop=short-by-a-byte",
+        f"shop={SHOP[1:]}",
+        f"shop={SHOP[1:]}=",
         f"shop:{SHOP}",
         f"the shop={SHOP}",
         f"sh\u00f6p={SHOP}",
@@ -202,6 +206,8 @@ def test_no_token_is_made_for_a_name_that_would_be_refused(sqlite_app: Flask, na
         f"shop={SHOP},shop={STOCK}",
         f"shop={SHOP},stock={SHOP}",
         f"shop={SHOP};stock={STOCK}",
+        f"shop={SHOP},# stock={STOCK[1:]}",
+        f"shop={SHOP[:20]}#{SHOP}",
     ],
 )
 def test_unsound_tokens_are_refused_and_not_told(pairs: str, tmp_path: Path) -> None:
@@ -211,28 +217,22 @@ def test_unsound_tokens_are_refused_and_not_told(pairs: str, tmp_path: Path) -> 
     with pytest.raises(ConfigurationError, match="API_TOKENS is invalid") as refusal:
         load_settings({"API_TOKENS": pairs})
     with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is invalid") as refusal_of_file:
-        create_app({"API_TOKENS_FILE": file})
+        refuse_invalid_file(str(file))
 
     refusals = (refusal.value, refusal_of_file.value)
     told = "".join(line for error in refusals for line in traceback.format_exception(error))
-    assert not [part for part in (SHOP, STOCK, "short-by-a-byte") if part in told]
+    assert not [part for part in (SHOP[1:], STOCK[1:]) if part in told]
+
+
+@pytest.mark.parametrize("pairs", [" ", ",", "\n"])
+def test_tokens_that_are_set_are_some(pairs: str) -> None:
+    with pytest.raises(ConfigurationError, match="must have at least one NAME=TOKEN pair"):
+        load_settings({"API_TOKENS": pairs})
 
 
 def test_tokens_come_from_one_place_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not both"):
         create_app({"API_TOKENS": PAIRS, "API_TOKENS_FILE": tmp_path / "tokens"})
-
-
-@pytest.mark.parametrize("found", ["nothing", "a directory", "an empty file", "bytes"])
-def test_a_file_without_tokens_is_refused_at_the_start(found: str, tmp_path: Path) -> None:
-    file = tmp_path / "tokens"
-    if found == "a directory":
-        file.mkdir()
-    elif found != "nothing":
-        file.write_bytes(b"" if found == "an empty file" else b"\xff=\xff")
-
-    with pytest.raises(ConfigurationError, match="API_TOKENS_FILE is invalid"):
-        create_app({"API_TOKENS_FILE": file})
 
 
 @pytest.fixture
@@ -254,6 +254,11 @@ def exchange(secret: Path, tokens: str | None) -> None:
     (secret.parent / "..new").rename(secret.parent / "..data")
 
 
+def events(lines: io.StringIO) -> list[dict[str, str]]:
+    """Return what the log says, without the lines of requests."""
+    return [line for line in map(json.loads, lines.getvalue().splitlines()) if "message" in line]
+
+
 def answers(client: FlaskClient, *tokens: str) -> list[int]:
     return [client.patch("/products/1", json={}, headers=bearer(t)).status_code for t in tokens]
 
@@ -268,7 +273,7 @@ def test_a_token_is_rotated_without_a_restart(make_client: MakeClient, secret: P
         written = lines.getvalue()
 
     assert seen == [401, 200, 200]
-    assert written.count("API_TOKENS_FILE was reloaded; tokens: stock, shop") == 1
+    assert written.count("Writes require a token; tokens: stock, shop") == 1
     assert not [token for token in (SHOP, STOCK, LATER) if token in written]
 
 
@@ -284,24 +289,84 @@ def test_a_file_that_is_rewritten_in_place_is_read_again(
     assert answers(client, SHOP, LATER) == [401, 200]
 
 
-@pytest.mark.parametrize("tokens", [None, "", "\n", f"shop={LATER}\nstock"])
-def test_the_tokens_of_before_hold_while_the_file_is_unsound(
-    make_client: MakeClient, secret: Path, tokens: str | None
+def test_comments_and_blank_lines_are_no_tokens(make_client: MakeClient, secret: Path) -> None:
+    exchange(secret, f"# The shop's\r\n\n  # old={LATER}\nshop={SHOP} # Ann's\n\nstock={STOCK}")
+
+    assert answers(make_client(API_TOKENS_FILE=secret), SHOP, STOCK, LATER) == [200, 200, 401]
+
+
+@pytest.mark.parametrize("tokens", ["", "\n", f"# shop={SHOP}\n\n#stock={STOCK}"])
+def test_nobody_writes_with_a_file_without_tokens(
+    make_client: MakeClient, secret: Path, tokens: str
 ) -> None:
     client = make_client(API_TOKENS_FILE=secret)
 
     with logged(client.application) as lines:
         exchange(secret, tokens)
-        seen = answers(client, SHOP, STOCK, LATER)
-        written = lines.getvalue()
+        seen = answers(client, SHOP, STOCK, "")
+        written = events(lines)
 
-    assert seen == [200, 200, 401]
-    events = [line for line in map(json.loads, written.splitlines()) if "message" in line]
-    assert [event["level"] for event in events] == ["WARNING"]
-    assert "API_TOKENS_FILE is invalid" in events[0]["message"]
-    assert LATER not in written
-    exchange(secret, f"stock={LATER}")
+    assert seen == [401] * 3
+    assert [event["level"] for event in written] == ["WARNING"]
+    assert written[0]["message"].endswith("has no token: nobody can write")
+    assert client.get("/products/1").status_code == 200
+    assert client.get("/readyz").get_json() == {"status": "OK"}
+
+
+UNSOUND = {
+    "nothing": lambda file: None,
+    "a directory": lambda file: file.mkdir(),
+    "a pipe": mkfifo,
+    "bytes": lambda file: file.write_bytes(b"shop=\xff"),
+    "a line without a token": lambda file: file.write_text(f"shop={LATER}\nstock"),
+    "half a token": lambda file: file.write_text(f"shop={LATER}\nstock={STOCK[1:]}"),
+    "a name twice": lambda file: file.write_text(f"shop={LATER}\nshop={STOCK}"),
+}
+
+
+@pytest.mark.parametrize("put", UNSOUND.values(), ids=UNSOUND)
+def test_writes_are_an_outage_and_reads_are_not_while_the_file_is_unsound(
+    make_client: MakeClient, tmp_path: Path, put: Callable[[Path], None]
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"shop={SHOP}\nstock={STOCK}")
+    client = make_client(API_TOKENS_FILE=file)
+
+    with logged(client.application) as lines:
+        file.unlink()
+        put(file)
+        ready = client.get("/readyz")
+        at_once = events(lines)
+        seen = answers(client, SHOP, STOCK, LATER, "")
+        written = events(lines)
+
+    assert seen == [503] * 4
+    assert (ready.status_code, ready.get_json()["status"]) == (200, "OK")
+    assert ready.get_json()["detail"].startswith("Writes are 503: The file of API_TOKENS_FILE ")
+    assert [event["level"] for event in at_once] == ["ERROR"]
+    assert at_once == written
+    assert LATER not in f"{written}{ready.text}"
+    assert int(client.delete("/products/1").headers["Retry-After"]) > 0
+    assert client.get("/products/1").status_code == 200
+    if file.is_dir():
+        file.rmdir()
+    file.unlink(missing_ok=True)
+    file.write_text(f"stock={LATER}")
     assert answers(client, SHOP, STOCK, LATER) == [401, 401, 200]
+    assert client.get("/readyz").get_json() == {"status": "OK"}
+
+
+def test_a_service_starts_without_its_file_of_tokens(
+    make_client: MakeClient, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = make_client(API_TOKENS_FILE=tmp_path / "tokens")
+
+    (event,) = map(json.loads, capfd.readouterr().err.splitlines()[-1:])
+    assert (event["level"], "cannot be read (No such file" in event["message"]) == ("ERROR", True)
+    assert client.get("/products/1").status_code == 200
+    assert answers(client, SHOP) == [503]
+    (tmp_path / "tokens").write_text(f"shop={SHOP}")
+    assert answers(client, SHOP) == [200]
 
 
 @pytest.mark.parametrize(
@@ -324,3 +389,55 @@ def test_the_document_says_where_a_token_is_needed(
     assert secured == {(method, path.replace("1", "{id}")): required for method, path in WRITES}
     for method, path in secured:
         assert "401" in document["paths"][path][method.lower()]["responses"]
+
+
+@pytest.fixture
+def guarded(client: FlaskClient, tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    """Serve one product in two workers, with a file of tokens."""
+    file = tmp_path / "tokens"
+    file.write_text(f"shop={SHOP}")
+    uri = client.application.config["DATABASE_URI"]
+    with serving(uri, tmp_path / "log", WEB_CONCURRENCY="2", API_TOKENS_FILE=str(file)) as server:
+        wait_for(lambda: len(server.workers()) == 2)
+        yield server, file
+
+
+def seen_by_workers(server: Server, token: str) -> set[int]:
+    """Change the product many times, so that each worker does it; return the statuses."""
+    return {server.ask("PATCH", "/products/1", {}, bearer(token))[0].status for _ in range(20)}
+
+
+def test_workers_agree_on_the_tokens_and_a_new_one_serves_without(
+    guarded: tuple[Server, Path],
+) -> None:
+    server, file = guarded
+    assert seen_by_workers(server, SHOP) == {200}
+
+    file.write_text(f"shop={LATER}")
+    assert [seen_by_workers(server, token) for token in (SHOP, LATER)] == [{401}, {200}]
+    file.unlink()
+    assert seen_by_workers(server, LATER) == {503}
+    before = server.workers()
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: len(set(server.workers()) - set(before)) == 2)
+    assert server.ask("GET", "/products/1")[0].status == 200
+    assert server.ask("GET", "/readyz")[1]["detail"].startswith("Writes are 503")
+    file.write_text(f"shop={SHOP}")
+    assert [seen_by_workers(server, token) for token in (SHOP, LATER)] == [{200}, {401}]
+
+
+def test_half_a_token_is_refused_at_the_start_with_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"shop={SHOP}\nstock={STOCK[:16]}")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "wsgi:app"],
+        cwd=ROOT, env=os.environ | {"API_TOKENS_FILE": str(file)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    *_, line = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert line.startswith("Error: The file of API_TOKENS_FILE is invalid (pair 2 must be")
+    assert STOCK[:16] not in ended.stderr

@@ -372,7 +372,7 @@ def open_silently(uri: str, log: Path, ended: Event) -> Crowd:
     return crowd
 
 
-BEARER = "0123456789abcdef01234567"
+BEARER = "0123456789abcdef" * 3
 LONGEST = 60_000
 TRIES = 5
 # What headers are filled with, and what they begin with.

@@ -538,9 +538,9 @@ class Local:
 
 
 @contextmanager
-def locally(app: WSGIApplication) -> Iterator[Local]:
+def locally(app: WSGIApplication, writers: int = 2) -> Iterator[Local]:
     """Run a WSGI app as the worker does; end its threads."""
-    bridge = Bridge(app, threads=2, max_body=MEBIBYTE, inline=())
+    bridge = Bridge(app, threads=2, writers=writers, max_body=MEBIBYTE, inline=())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         yield Local(bridge, runner)
         bridge.pool.close(SECONDS)

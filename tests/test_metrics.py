@@ -1,6 +1,5 @@
 """What Prometheus is told, and the log beside it, in one process and over gunicorn's workers."""
 
-import ctypes
 import json
 import os
 import shutil
@@ -25,18 +24,18 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import create_app
+from service.config import ConfigurationError
 from service.database import db
 from service.metrics import SharedMetrics
 from tests.factories import product_body
 from tests.helpers import app_with_tables, wait_for
-from tests.server import ROOT, Server, serving
+from tests.server import ROOT, Server, obey_permissions, serving
 
 SECONDS = 20
 MORE_THAN_BUFFERS_HOLD = 40_000
 REQUESTS = 30
 EVENT = ["time", "level", "request_id", "logger", "message"]
 POOL_SIZE = 2
-DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE = 24, 1
 
 Figures = dict[tuple[str, tuple[str, ...]], float]
 
@@ -124,6 +123,11 @@ def test_the_pool_counts_on_after_its_connections_were_disposed_of(
         held.invalidate()
 
     assert scraped(client)["database_pool_in_use", ()] == 0
+
+
+def test_the_size_of_the_pools_is_that_of_all_threads(empty_database: str, tmp_path: Path) -> None:
+    with serving(empty_database, tmp_path / "log", WEB_CONCURRENCY="2", WEB_THREADS="3") as server:
+        wait_for(lambda: scraped_from(server)["database_pool_size", ()] == 2 * 3)
 
 
 def test_who_waits_for_a_connection_is_counted_and_timed(
@@ -264,7 +268,6 @@ def test_the_directory_of_the_metrics_goes_with_the_service(tmp_path: Path) -> N
     given = tmp_path / "metrics"
     given.mkdir()
     (given / "gauge_livesum_7.db").write_bytes(b"of another time")
-    (given / "notes").touch()
     with serving(uri, tmp_path / "log") as server:
         private = metrics_directory(server)
         assert stat.S_IMODE(private.stat().st_mode) == stat.S_IRWXU
@@ -272,9 +275,46 @@ def test_the_directory_of_the_metrics_goes_with_the_service(tmp_path: Path) -> N
         (given / "counter_9.db").touch()  # as of a worker that has just begun
         assert scraped_from(server)["database_pool_size", ()] > 0
         assert (given / "counter_0.db").exists()
+        (given / "notes.db").write_bytes(b"of somebody else")
+        assert scraped_from(server)["database_pool_size", ()] > 0
 
     assert not private.exists()
-    assert [file.name for file in given.iterdir()] == ["notes"]
+    assert [file.name for file in given.iterdir()] == ["notes.db"]
+
+
+@pytest.mark.parametrize(
+    "name", ["products.db", "notes", "products.db-wal", "gauge_7.db", "counter_1.db.bak", "a/b.db"]
+)
+def test_a_directory_with_anything_but_metrics_is_refused_and_kept(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    for file in (tmp_path / "counter_0.db", tmp_path / name):
+        file.write_bytes(b"content")
+
+    with pytest.raises(ConfigurationError, match="for metrics alone"):
+        SharedMetrics(str(tmp_path))
+
+    assert (tmp_path / name).read_bytes() == b"content"
+    assert (tmp_path / "counter_0.db").exists()
+
+
+def test_the_directory_of_the_catalogue_is_refused_with_one_line(tmp_path: Path) -> None:
+    with app_with_tables(f"sqlite:///{tmp_path / 'products.db'}"):
+        pass
+    before = (tmp_path / "products.db").read_bytes()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "wsgi:app"],
+        cwd=ROOT, env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=SECONDS,
+    )  # fmt: skip
+
+    *events, line = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert line.startswith("Error: PROMETHEUS_MULTIPROC_DIR must have a directory for metrics")
+    assert [json.loads(event)["level"] for event in events] == ["INFO"] * len(events)
+    assert (tmp_path / "products.db").read_bytes() == before
 
 
 def test_a_slot_goes_from_worker_to_worker_with_its_counts(
@@ -376,11 +416,6 @@ def test_the_level_holds_for_gunicorn_too(tmp_path: Path) -> None:
         server.ask("GET", "/products/1")
 
     assert {line["level"] for line in lines_of(server)} == {"WARNING", "ERROR"}
-
-
-def obey_permissions() -> None:
-    """Let root, too, write only where the permissions say so."""
-    ctypes.CDLL(None).prctl(DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
 @pytest.fixture

@@ -108,3 +108,84 @@ def test_without_names_it_answers_for_all(sqlite_app: Flask, host: str) -> None:
     response = sqlite_app.test_client().get("/products", headers={"Host": host})
 
     assert response.status_code == 200
+
+
+WRITES = [("POST", "/products"), *((m, "/products/1") for m in ("PUT", "PATCH", "DELETE"))]
+PUBLIC = [
+    "shop.example.com",
+    "SHOP.EXAMPLE.COM:8000",
+    "shop.example.com.",
+    "10.0.0.7.nip.example",
+    "localhost.example.com",
+    "svc.example.com",
+    "localhost.com:8000",
+]
+LOCAL = [
+    "localhost",
+    "LOCALHOST:8000",
+    "localhost.",
+    "app.localhost:8000",
+    "127.0.0.1",
+    "10.0.0.7:8000",
+    "127.1",
+    "[::1]",
+    "[2001:db8::7]:8000",
+    "products",
+    "products-svc:8000",
+    "products.default.svc",
+    "products.default.svc.cluster.local:80",
+]
+TOKEN = "t" * 43
+
+
+def own_client(app: Flask, **settings: str) -> FlaskClient:
+    return create_app({"DATABASE_URI": app.config["DATABASE_URI"], **settings}).test_client()
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_a_name_that_anybody_may_own_is_not_written_to_without_tokens(
+    sqlite_app: Flask, method: str, path: str, host: str
+) -> None:
+    client = own_client(sqlite_app)
+
+    response = client.open(path, method=method, json=product_body(), headers={"Host": host})
+
+    assert (response.status_code, response.mimetype) == (403, "application/problem+json")
+    assert "set API_TOKENS, or add the host to TRUSTED_HOSTS" in response.get_json()["detail"]
+    assert client.get("/products", headers={"Host": host}).get_json() == []
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_name_that_nobody_can_own_is_written_to(sqlite_app: Flask, host: str) -> None:
+    response = own_client(sqlite_app).post("/products", json=product_body(), headers={"Host": host})
+
+    assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        ({"TRUSTED_HOSTS": ".example.com"}, {}),
+        ({"API_TOKENS": f"shop={TOKEN}"}, {"Authorization": f"Bearer {TOKEN}"}),
+    ],
+    ids=["trusted", "token"],
+)
+def test_a_public_name_is_written_to_with_either_setting(
+    sqlite_app: Flask, settings: dict[str, str], headers: dict[str, str]
+) -> None:
+    response = own_client(sqlite_app, **settings).post(
+        "/products", json=product_body(), headers={"Host": "shop.example.com", **headers}
+    )
+
+    assert response.status_code == 201
+
+
+def test_the_name_that_counts_is_the_one_that_a_proxy_was_asked_for(sqlite_app: Flask) -> None:
+    client = own_client(sqlite_app, TRUSTED_PROXIES="1")
+
+    response = client.post(
+        "/products", json=product_body(), headers={"X-Forwarded-Host": "shop.example.com"}
+    )
+
+    assert response.status_code == 403

@@ -100,6 +100,6 @@ def thaw_service(context: Context) -> None:
 
 @given("only holders of a token may write")
 def demand_token(context: Context) -> None:
-    context.token = secrets.token_urlsafe(24)
+    context.token = secrets.token_urlsafe()
     context.add_cleanup(context.service.start)
     context.service.start(API_TOKENS=f"staff={context.token}")

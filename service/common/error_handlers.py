@@ -89,10 +89,8 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     cause = " ".join(str(error.orig).split())
     if fault := _schema_fault(error):
         return f"{fault[0]} ({cause}): {fault[1]}."
-    if "unable to open database file" in cause:
-        return f"The database file of DATABASE_URI is missing ({cause}): run `flask db upgrade`."
-    if "database is locked" in cause:
-        return f"Another write locks the database ({cause}): try again when it has finished."
+    if message := sqlite.outage_message(db.engine.url, cause):
+        return message
     if error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
     if isinstance(error, OperationalError) and sqlstate is None:

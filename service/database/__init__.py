@@ -25,8 +25,9 @@ Statement = Select[Any] | UpdateBase
 
 # SQLSTATE of a serialization failure and of a deadlock: PostgreSQL has rolled back.
 ROLLED_BACK = {"40001", "40P01"}
-# Messages about a prepared statement whose plan refers to a dropped type or table.
-STALE_PLAN = ("cache lookup failed", "cached plan must not change")
+# Messages about a connection that must be replaced: a prepared statement whose plan refers to a
+# dropped type or table; a SQLite file that was read-only when it was opened.
+STALE = ("cache lookup failed", "cached plan must not change", "readonly database")
 MAX_RETRIES = 3
 RETRY_SECONDS = 3
 
@@ -49,11 +50,11 @@ def _retry_if_rolled_back(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _is_rolled_back(error: DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in ROLLED_BACK or _has_stale_plan(error.orig)
+    return getattr(error.orig, "sqlstate", None) in ROLLED_BACK or _is_stale(error.orig)
 
 
-def _has_stale_plan(error: BaseException | None) -> bool:
-    return any(message in str(error) for message in STALE_PLAN)
+def _is_stale(error: BaseException | None) -> bool:
+    return any(message in str(error) for message in STALE)
 
 
 def execute(statement: Statement, parameters: Mapping[str, Any] | None = None) -> Rows:
@@ -140,7 +141,7 @@ def _wrapped(
 ) -> BaseException:
     """Return the error as a ``DBAPIError``; invalidate a connection that is lost or stale."""
     is_lost = pooled is not None and dialect.is_disconnect(error, pooled, None)
-    if pooled is not None and (is_lost or _has_stale_plan(error)):
+    if pooled is not None and (is_lost or _is_stale(error)):
         pooled.invalidate(error)
     driver = dialect.loaded_dbapi.Error
     wrapped: BaseException = DBAPIError.instance(
@@ -158,7 +159,7 @@ def transaction() -> Iterator[Connection]:
             with connection.begin():
                 yield connection
         except DBAPIError as error:
-            if _has_stale_plan(error.orig):
+            if _is_stale(error.orig):
                 connection.invalidate(error)
             raise
 

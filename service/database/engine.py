@@ -92,6 +92,7 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
     app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url)}
+    app.config["WRITE_THREADS"] = _write_threads(url, app.config["WEB_THREADS"])
     try:
         db.init_app(app)
     except OSError as error:  # it creates the directory of a relative path
@@ -141,6 +142,15 @@ def _pool_options(url: URL, size: int) -> dict[str, Any]:
         "skip_autocommit_rollback": True,
         "hide_parameters": True,  # the log must not contain what clients send
     }
+
+
+def _write_threads(url: URL, threads: int) -> int:
+    """Return how many threads of a worker may run writes at a time.
+
+    SQLite runs one write at a time; the others would hold the threads that reads need. PostgreSQL
+    runs them side by side, and with one thread less it served half as many.
+    """
+    return max(threads - 1, 1) if url.get_backend_name() == "sqlite" else threads
 
 
 def _probe_options(url: URL) -> dict[str, Any]:

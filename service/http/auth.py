@@ -1,100 +1,137 @@
-"""Bearer tokens (RFC 6750): a write requires one if any is configured; a read never does."""
+"""Bearer tokens (RFC 6750): a write requires one if any is configured; a read never does.
 
+The file of API_TOKENS_FILE is read for each write, so that a token that is no longer in it is
+refused from then on. While the file is missing or invalid, writes are 503, and reads continue.
+"""
+
+import re
+from collections.abc import Mapping
 from hashlib import sha256
 from hmac import compare_digest
+from logging import Logger
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import click
 from flask import Flask, current_app, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import ServiceUnavailable, Unauthorized
 
+from service.common.error_handlers import RETRY_AFTER_SECONDS
 from service.config import SERVICE_NAME, ConfigurationError, parse_tokens
 
 WRITE_METHODS = {"POST", "PUT", "PATCH", "DELETE"}
 # The space makes werkzeug quote the realm, as RFC 9110, section 11.5, requires.
 REALM = f"{SERVICE_NAME} API"
+COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
+
+
+class Loaded(NamedTuple):
+    """The tokens as they were last loaded."""
+
+    content: bytes | str
+    """The content of the file, or why it cannot be read."""
+    digests: Mapping[str, bytes]
+    """The SHA-256 digests of the tokens, by name."""
+    fault: str = ""
+    """What is wrong with the file."""
 
 
 class Tokens:
-    """The SHA-256 digests of the tokens, by name; a changed file is reloaded."""
+    """The tokens of API_TOKENS or of a file."""
 
-    def __init__(self, pairs: str, file: str) -> None:
-        self._digests = _digests(pairs)
+    def __init__(self, pairs: str, file: str, logger: Logger) -> None:
         self._file = Path(file) if file else None
-        self._file_state: tuple[int, ...] | None = None
+        self._logger = logger
+        self._loaded = Loaded("", _digests(pairs))
 
-    @property
-    def names(self) -> str:
-        """The names of the tokens, comma-separated."""
-        return ", ".join(self._digests)
+    def load(self) -> Loaded:
+        """Return the tokens as they are now, and log a change; without one, it takes 5 µs."""
+        loaded = self._loaded
+        if self._file and loaded.content != (content := _read(self._file)):
+            self._loaded = loaded = _parse(content)
+            self.log()
+        return loaded
+
+    def log(self) -> None:
+        """Log who can write."""
+        _, digests, fault = self._loaded
+        if fault:
+            self._logger.error("%s: all writes are 503 until it is corrected", fault)
+        elif digests:
+            self._logger.info("Writes require a token; tokens: %s", ", ".join(digests))
+        else:
+            self._logger.warning("The file of API_TOKENS_FILE has no token: nobody can write")
 
     def name_of(self, token: str) -> str | None:
-        """Return the name of a token, or None if it is unknown.
+        """Return the name of a loaded token, or None if it is unknown.
 
         Compares the token with every digest in constant time.
         """
-        if self._file and self._file_state != _state(self._file):
-            self._reload(self._file)
         digest = sha256(token.encode()).digest()
-        names = [name for name, known in self._digests.items() if compare_digest(known, digest)]
+        digests = self._loaded.digests
+        names = [name for name, known in digests.items() if compare_digest(known, digest)]
         return names[0] if names else None
 
-    def load(self, file: Path) -> None:
-        """Load the tokens from a file; raises ``OSError``, or ``ValueError`` if it is invalid."""
-        self._file_state = _state(file)
-        digests = _digests(file.read_text())
-        if not digests:
-            raise ValueError("the file is empty")
-        self._digests = digests
 
-    def _reload(self, file: Path) -> None:
-        try:
-            self.load(file)
-        except (OSError, ValueError) as error:
-            current_app.logger.warning(
-                "API_TOKENS_FILE is invalid (%s): correct it; the previous tokens remain valid",
-                error,
-            )
-        else:
-            current_app.logger.info("API_TOKENS_FILE was reloaded; tokens: %s", self.names)
+def _read(file: Path) -> bytes | str:
+    try:
+        if file.is_file() or not file.exists():
+            return file.read_bytes()
+    except OSError as error:
+        return str(error.strerror)
+    return "it is not a regular file"
+
+
+def _parse(content: bytes | str) -> Loaded:
+    if isinstance(content, str):
+        return Loaded(content, {}, f"The file of API_TOKENS_FILE cannot be read ({content})")
+    try:
+        return Loaded(content, _digests(COMMENT.sub("", content.decode())))
+    except ValueError as error:
+        return Loaded(content, {}, f"The file of API_TOKENS_FILE is invalid ({error})")
 
 
 def _digests(pairs: str) -> dict[str, bytes]:
     return {name: sha256(token.encode()).digest() for name, token in parse_tokens(pairs).items()}
 
 
-def _state(file: Path) -> tuple[int, ...] | None:
-    """Return the inode, modification time and size; None if the file cannot be read."""
-    try:
-        state = file.stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns, state.st_size
-
-
 def init_app(app: Flask) -> None:
     """Require a token for each write, if API_TOKENS or API_TOKENS_FILE is set.
 
-    Raises ``ConfigurationError`` if both are set, or if the app is going to serve requests and
-    API_TOKENS_FILE is invalid.
+    Raises ``ConfigurationError`` if both are set. A missing or invalid file raises nothing, so that
+    a worker that is replaced meanwhile serves reads.
     """
     pairs, file = app.config["API_TOKENS"].get_secret_value(), app.config["API_TOKENS_FILE"]
     if pairs and file:
         raise ConfigurationError("Set either API_TOKENS or API_TOKENS_FILE, not both")
-    tokens = Tokens(pairs, file)
+    app.extensions["tokens"] = tokens = Tokens(pairs, file, app.logger)
     if is_required(app):
         _require_tokens(app, tokens)
     if _will_serve():
-        _load(tokens, file)
         _log_tokens(app, tokens)
+
+
+def refuse_invalid_file(file: str) -> None:
+    """Raise ``ConfigurationError`` if the content of the file is invalid.
+
+    One that is missing or cannot be read may still come.
+    """
+    content = _read(Path(file)) if file else ""
+    if isinstance(content, bytes) and (fault := _parse(content).fault):
+        raise ConfigurationError(fault)
 
 
 def is_required(app: Flask) -> bool:
     """Return whether a write requires a token."""
     return bool(app.config["API_TOKENS"].get_secret_value() or app.config["API_TOKENS_FILE"])
+
+
+def fault() -> str:
+    """Return what is wrong with the file of tokens, and log it; an empty string if nothing is."""
+    tokens: Tokens = current_app.extensions["tokens"]
+    return tokens.load().fault
 
 
 def _require_tokens(app: Flask, tokens: Tokens) -> None:
@@ -106,6 +143,9 @@ def _require_tokens(app: Flask, tokens: Tokens) -> None:
     @app.before_request
     def require_token() -> None:
         if request.method in WRITE_METHODS:
+            if tokens.load().fault:
+                detail = "Nobody can write until the tokens of the service are corrected"
+                raise ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)
             if not request.headers.get("Authorization", "").isascii():
                 _raise_unauthorized(401)  # werkzeug fails to decode it
             request.environ["writer"] = token_name()
@@ -118,23 +158,15 @@ def _raise_unauthorized(status: int) -> NoReturn:
     )
 
 
-def _load(tokens: Tokens, file: str) -> None:
-    try:
-        if file:
-            tokens.load(Path(file))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"The environment variable API_TOKENS_FILE is invalid: {error}"
-        ) from None
-
-
 def _log_tokens(app: Flask, tokens: Tokens) -> None:
-    if tokens.names:
-        app.logger.info("Writes require a token; tokens: %s", tokens.names)
-    else:
+    if not is_required(app):
         app.logger.warning(
             "Writes require no token: set API_TOKENS or API_TOKENS_FILE to restrict them"
         )
+    elif app.config["API_TOKENS_FILE"]:
+        tokens.load()
+    else:
+        tokens.log()
 
 
 def _will_serve() -> bool:

@@ -13,9 +13,10 @@ from contextlib import suppress
 from contextvars import Context
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from flask import request
 from werkzeug.exceptions import HTTPException, RequestTimeout, ServiceUnavailable
 
 # From the end of a request's head to the end of its body.
@@ -28,9 +29,15 @@ SMALL_BODY_BYTES = 8 * 1024
 # Pieces of a body of known length are joined up to this size.
 JOINED_BYTES = 64 * 1024
 RETRY_AFTER_SECONDS = 2
+# How long a write waits for those before it.
+TURN_SECONDS = 5
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+REFUSAL = "bridge.refusal"
+"""The key of the WSGI environment for the exception with which the app is to answer."""
 
 Headers = list[tuple[bytes, bytes]]
 Part = tuple[int, Headers, bytes, bool]
+R = TypeVar("R")
 
 
 class ThreadPool:
@@ -42,7 +49,7 @@ class ThreadPool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+    def submit(self, function: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
         """Return a future of the running event loop for what ``function`` returns or raises."""
         future = asyncio.get_running_loop().create_future()
         self._jobs.put((future, function, args))
@@ -170,14 +177,17 @@ class Steps:
 class Bridge:
     """The ASGI app that runs a WSGI app in a thread pool."""
 
-    def __init__(self, app: Any, *, threads: int, max_body: int, inline: tuple[str, ...]) -> None:
-        """Serve ``app`` with this many threads.
+    def __init__(
+        self, app: Any, *, threads: int, writers: int, max_body: int, inline: tuple[str, ...]
+    ) -> None:
+        """Serve ``app`` with this many threads, of which at most ``writers`` run writes.
 
         Bodies are collected up to ``max_body`` bytes; the app refuses larger ones. The paths in
         ``inline`` never block: the event loop answers them itself, even if no thread is free.
         """
         self.pool = ThreadPool(threads)
         self._app = app
+        self._turns = asyncio.Semaphore(writers) if writers < threads else None
         self._max_body = max_body
         self._inline = inline
         self._held = 0
@@ -230,10 +240,7 @@ class Bridge:
         transport = cycle.transport
         answer = Steps(parts(self._app, environ, transport.is_closing))
         try:
-            is_inline = environ["PATH_INFO"] in self._inline
-            status, headers, part, is_last = (
-                answer.next() if is_inline else await self.pool.submit(answer.next)
-            )
+            status, headers, part, is_last = await self._begin_answer(environ, answer)
             if is_unread := cycle.more_body:
                 headers.append((b"connection", b"close"))
             is_framed = _begin(cycle, headers)
@@ -258,6 +265,36 @@ class Bridge:
                 self.pool.submit(answer.close)
             if transport.is_closing():
                 cycle.disconnected = True  # uvicorn tells only the last request of a connection
+
+    async def _begin_answer(self, environ: dict[str, Any], answer: Steps) -> Part:
+        """Run the app until it has the first part of its answer."""
+        if environ["PATH_INFO"] in self._inline:
+            return answer.next()
+        if self._turns is None or environ["REQUEST_METHOD"] in SAFE_METHODS:
+            return await self.pool.submit(answer.next)
+        return await self._take_turn(self._turns, environ, answer)
+
+    async def _take_turn(
+        self, turns: asyncio.Semaphore, environ: dict[str, Any], answer: Steps
+    ) -> Part:
+        """Run a write when it is its turn; if that takes too long, have the app refuse it."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await turns.acquire()
+        except TimeoutError:
+            detail = "Too many writes are waiting"
+            environ[REFUSAL] = ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)
+            return await self.pool.submit(answer.next)
+        try:
+            return await self.pool.submit(answer.next)
+        finally:
+            turns.release()
+
+
+def raise_refusal() -> None:
+    """Raise the exception with which the app is to answer; a function for ``before_request``."""
+    if refusal := request.environ.get(REFUSAL):
+        raise refusal
 
 
 def _begin(cycle: Any, headers: Headers) -> bool:

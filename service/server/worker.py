@@ -40,8 +40,13 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
         """Put the bridge in front of the app."""
         super().load_wsgi()
         app = self.wsgi
-        max_body = app.config["MAX_CONTENT_LENGTH"]
-        self.wsgi = Bridge(app, threads=self.cfg.threads, max_body=max_body, inline=("/health",))
+        self.wsgi = Bridge(
+            app,
+            threads=self.cfg.threads,
+            writers=app.config["WRITE_THREADS"],
+            max_body=app.config["MAX_CONTENT_LENGTH"],
+            inline=("/health",),
+        )
 
     def init_signals(self) -> None:
         """Handle the signals that come before uvicorn handles them, and after."""
