@@ -70,16 +70,6 @@ def test_an_invalid_number_of_workers_is_one_line() -> None:
     assert "WEB_CONCURRENCY is invalid" in complaint(SERVER, WEB_CONCURRENCY="many")
 
 
-@pytest.mark.parametrize("command", [["flask", "run"], GUNICORN], ids=words)
-def test_a_missing_file_of_tokens_is_one_line(command: list[str], tmp_path: Path) -> None:
-    missing = str(tmp_path / "tokens")
-
-    line = complaint(command, API_TOKENS_FILE=missing, PORT=str(free_port()))
-
-    assert "API_TOKENS_FILE" in line
-    assert missing in line
-
-
 @pytest.mark.parametrize("command", SERVERS, ids=words)
 def test_a_port_that_is_taken_is_one_line(command: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -50,6 +50,11 @@ FAILURES = {
         "A valid token is required: Authorization: Bearer <token>",
         headers=("WWW-Authenticate",),
     ),
+    status.HTTP_403_FORBIDDEN: Failure(
+        "The service has neither tokens nor TRUSTED_HOSTS, and Host is a public name.",
+        "Without API_TOKENS, a write needs a Host that is an IP address, localhost or a"
+        " name without a dot: set API_TOKENS, or add the host to TRUSTED_HOSTS",
+    ),
     status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 7 was not found"),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read the product again, and decide again.",
