@@ -182,7 +182,7 @@ _create_only_if(
         _table=products,
     ),
 )
-# Version 0.1 searches with them. They stay for a rollout; the next revision drops them.
+# Of revision 0001: its version of the service searches with them during a rollout.
 Base.metadata.info["retired_indexes"] = {
     "ix_products_search",
     "ix_products_category_folded",

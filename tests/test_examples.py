@@ -36,6 +36,7 @@ FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     304: ({"headers": {"If-None-Match": "*"}}, {}),
     400: ({"json": INVALID, "query_string": "limit=ten"}, {}),
     401: ({}, {"API_TOKENS": f"shop={'a' * 43}"}),
+    403: ({"headers": {"Host": "shop.example.com"}}, {}),
     404: ({"path": "/products/7"}, {}),
     412: ({"headers": {"If-Match": '"another"'}}, {}),
     413: ({"json": {"name": "x" * 2**20}}, {}),

@@ -15,7 +15,7 @@ from flask import Flask
 from flask.cli import with_appcontext
 from flask_migrate import upgrade
 from sqlalchemy import Connection, MetaData, inspect, literal, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from service.common.error_handlers import outage_message
 from service.config import TOKEN_NAME, read_settings
@@ -103,7 +103,8 @@ def _is_no_request(record: logging.LogRecord) -> bool:
 def one_line_errors() -> Iterator[None]:
     """Turn ``DBAPIError`` and ``OSError`` into ``ClickException``: one line, no traceback."""
     try:
-        yield
+        with _shown_cause():
+            yield
     except DBAPIError as error:
         cause = " ".join(str(error.orig).split())
         message = outage_message(error) or f"The database rejected the command: {cause}"
@@ -112,6 +113,15 @@ def one_line_errors() -> Iterator[None]:
         raise click.ClickException(
             f"The database file cannot be created or written: {error}"
         ) from None
+
+
+@contextmanager
+def _shown_cause() -> Iterator[None]:
+    """Raise the error of a lost connection, not the one of ending its transaction."""
+    try:
+        yield
+    except PendingRollbackError as error:
+        raise error.__context__ or error from None
 
 
 @contextmanager

@@ -63,8 +63,6 @@ def run() -> None:
     if upgrading:
         sqlite.create_file(db.engine.url)
     with revisions.migration_lock(db.engine.url) as connection:
-        if command == "stamp":
-            revisions.require_tables(connection, db.metadata, context.get_revision_argument())
         context.configure(
             connection=connection,
             include_object=partial(is_expected, connection),
@@ -72,6 +70,9 @@ def run() -> None:
             **OPTIONS,
         )
         with context.begin_transaction():
+            if command == "stamp":
+                target = context.get_revision_argument()
+                revisions.require_tables(connection, db.metadata, target)
             if not upgrading or can_upgrade(connection):
                 context.run_migrations()
 
