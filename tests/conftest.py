@@ -26,6 +26,8 @@ from tests.helpers import (
 from tests.manifests import Manifest, rendered
 
 DATABASES = ("sqlite", "postgresql")
+# Tests do not need the data after a crash of the operating system.
+NOT_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
 settings.register_profile(
     "bounded",
@@ -59,6 +61,9 @@ def postgresql_server() -> Iterator[str]:
         yield GIVEN_POSTGRESQL
         return
     with TemporaryDirectory() as directory, get_server(f"{directory}/postgresql") as server:
+        for setting in NOT_DURABLE:
+            server.psql(f"ALTER SYSTEM SET {setting} = off")
+        server.psql("SELECT pg_reload_conf()")
         yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
 
 
@@ -77,7 +82,7 @@ def session_postgresql_app(postgresql_server: str) -> Iterator[Flask]:
 
 @pytest.fixture(params=DATABASES)
 def app(request: pytest.FixtureRequest) -> Flask:
-    """Give the app on one database and then on the other, without any product."""
+    """Return the app on either database, without any product."""
     return empty(request.getfixturevalue(f"session_{request.param}_app"))
 
 

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, cast
 from uuid import uuid4
 
+import pytest
 from flask import Flask
 from sqlalchemy import Engine, create_engine, make_url, text
 
@@ -19,6 +20,13 @@ from service.database import db, transaction
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
 WAIT_SECONDS = 20
 PAUSE_SECONDS = 0.01
+# For a test of what the app does without regard to the database.
+on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
+# One round trip, in a fifth of the time of TRUNCATE.
+EMPTY_POSTGRESQL = """
+    DELETE FROM products;
+    SELECT setval(pg_get_serial_sequence('products', 'id'), 1, false);
+"""
 
 
 @contextmanager
@@ -70,11 +78,12 @@ def execute(app: Flask, *statements: str) -> None:
 
 
 def empty(app: Flask) -> Flask:
-    """Take all products away, and let the next one have the id 1."""
+    """Delete all products, and restart the ids at 1."""
     if backend(app) == "sqlite":
         execute(app, "DELETE FROM products", "DELETE FROM sqlite_sequence")
     else:
-        execute(app, "TRUNCATE products RESTART IDENTITY")
+        with app.app_context(), db.engine.connect() as connection:
+            connection.exec_driver_sql(EMPTY_POSTGRESQL)
     return app
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 30
 DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE = 24, 1
+NOT_COVERED = {"COVERAGE_PROCESS_CONFIG": ""}
 
 
 @dataclass
@@ -67,16 +68,20 @@ def serving(
     root: Path = ROOT,
     before: Callable[[], None] | None = None,
     port: int = 0,
+    is_covered: bool = False,
     **settings: str,
 ) -> Iterator[Server]:
-    """Serve the database at ``uri`` until the end of the block; the tables must be there.
+    """Serve the database at ``uri`` until the end of the block; the tables must exist.
 
-    ``root`` is where the service lies; ``before`` is called in its process before it begins.
-    Without ``port`` it listens on a free one.
+    ``root`` is the service's directory; ``before`` is called in its process before it starts.
+    Without ``port`` it listens on a free one. ``is_covered`` measures its coverage, if that is
+    measured at all: it costs a third of the CPU time, so one server of each kind is enough.
     """
     with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
         port = listener.getsockname()[1]
         environment = os.environ | {"DATABASE_URI": uri} | settings
+        if not is_covered:
+            environment |= NOT_COVERED
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [

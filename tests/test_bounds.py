@@ -437,7 +437,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             uri,
             folder / "log",
             WEB_CONCURRENCY="1",
-            COVERAGE_PROCESS_CONFIG="",  # to measure coverage takes longer than to serve
             API_TOKENS=f"ann={BEARER}",
             CORS_ORIGINS="https://shop.example.com",
             TRUSTED_HOSTS="localhost,127.0.0.1",

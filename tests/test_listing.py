@@ -19,7 +19,7 @@ from service.http.json_body import parse_number
 from service.listing import cursor
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
-from tests.helpers import empty
+from tests.helpers import empty, on_sqlite_only
 
 COLUMNS = ("id", "name", "price", "rating", "category", "status")
 Product = dict[str, Any]
@@ -268,6 +268,7 @@ SORT_KEYS = (
 DAMAGED = "must be a cursor from the Link header of a list with the same sort"
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("query", "faults"),
     [
@@ -347,6 +348,7 @@ def test_a_cursor_is_short_and_gives_its_place_back() -> None:
     assert cursor.decode(CURSOR, BY_NAME) == ("Kettle", 7)
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     "cursor",
     [

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import product_body
+from tests.helpers import on_sqlite_only
 
 MEMBERS = {"id", "name", "img_url", "description", "price", "rating", "category", "status"}
 STATUSES = ("active", "inactive", "disabled")
@@ -131,6 +132,7 @@ def stocked(client: FlaskClient) -> FlaskClient:
     return client
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/products"), ("PUT", "/products/1"), ("PATCH", "/products/1")]
 )

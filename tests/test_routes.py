@@ -19,7 +19,7 @@ from service.common.error_handlers import INCOMPLETE, UPGRADE_OR_LOOK
 from service.database import db
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
-from tests.helpers import app_with_tables, dispose, execute, logged
+from tests.helpers import app_with_tables, dispose, execute, logged, on_sqlite_only
 
 MEMBERS = ["id", "name", "img_url", "description", "price", "rating", "category", "status"]
 REQUIRED = {"name": "Kettle", "img_url": "https://img.example.com/1.jpg", "price": 9.99}
@@ -320,6 +320,7 @@ ALLOWED = [
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"}
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(("path", "allow"), ALLOWED)
 def test_allow_lists_the_methods_in_order(client: FlaskClient, path: str, allow: str) -> None:
     options = client.options(path)
@@ -361,6 +362,7 @@ def test_a_slash_at_the_end_makes_no_difference(client: FlaskClient) -> None:
     assert client.get("/products/").data == everything(client)
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize(
     "product_id",
@@ -395,6 +397,7 @@ def test_a_product_that_is_not_there_is_not_found(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("path", ["/nothing", "/products/1/reviews", "/product", "/static/x"])
 def test_an_unknown_path_is_not_found(client: FlaskClient, path: str) -> None:
     assert_problem(client.get(path), 404, f"{path} was not found")
@@ -462,6 +465,7 @@ BAD_MEMBERS = [
 ]
 
 
+@on_sqlite_only
 @writes
 @pytest.mark.parametrize(("member", "text", "detail"), BAD_MEMBERS, ids=short)
 def test_a_bad_member_is_refused_by_name(
@@ -476,6 +480,7 @@ def test_a_bad_member_is_refused_by_name(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(("member", "text"), [("rating", "null"), ("status", "null")])
 @pytest.mark.parametrize(("method", "path"), WRITES[:2])
 def test_null_is_no_rating_and_no_status_of_a_whole_product(
@@ -491,6 +496,7 @@ def test_null_is_no_rating_and_no_status_of_a_whole_product(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("missing", REQUIRED)
 @pytest.mark.parametrize(("method", "path"), WRITES[:2])
 def test_a_whole_product_has_every_required_member(
@@ -525,6 +531,7 @@ def test_a_column_of_a_later_version_is_not_shown(empty_database: str) -> None:
     assert [list(product) for product in shown] == [MEMBERS] * len(shown)
 
 
+@on_sqlite_only
 def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
     body = r"""{"id": 0, "name": " ", "price": "9", "price": 9.999, "rating": 4.5, "a/b~c": 1,
         "status": "sold", "description": "\u0000"}"""
@@ -545,6 +552,7 @@ def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
     assert everything(client).strip() == b"[]"
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_wrong_id_is_named_beside_other_faults(client: FlaskClient, method: str) -> None:
     create(client)
@@ -554,6 +562,7 @@ def test_a_wrong_id_is_named_beside_other_faults(client: FlaskClient, method: st
     assert_faults(response, ("/id", "must be 1, as in the path"), ("/rating", "must be an integer"))
 
 
+@on_sqlite_only
 @writes
 @pytest.mark.parametrize("value", ["9.99", "1"])
 def test_the_same_member_twice_is_refused(
@@ -569,6 +578,7 @@ def test_the_same_member_twice_is_refused(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("given", [2, 0, -1, "1", None, True, 1.5, MAX_ID + 1])
 def test_an_id_that_is_not_the_paths_is_refused(
@@ -619,6 +629,7 @@ BAD_BODIES: list[tuple[bytes, str]] = [
 ]
 
 
+@on_sqlite_only
 @writes
 @pytest.mark.parametrize(("body", "detail"), BAD_BODIES, ids=short)
 def test_a_body_that_is_no_json_object_is_refused(
@@ -636,6 +647,7 @@ def test_a_body_that_is_no_json_object_is_refused(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @writes
 @pytest.mark.parametrize(
     "content_type",
@@ -654,6 +666,7 @@ def test_another_content_type_is_refused(
     assert everything(client) == before
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(("method", "path"), WRITES[:2])
 def test_a_merge_patch_is_no_whole_product(client: FlaskClient, method: str, path: str) -> None:
     create(client)
@@ -663,6 +676,7 @@ def test_a_merge_patch_is_no_whole_product(client: FlaskClient, method: str, pat
     assert_problem(response, 415)
 
 
+@on_sqlite_only
 @writes
 def test_a_compressed_body_is_refused(client: FlaskClient, method: str, path: str) -> None:
     create(client)
@@ -672,6 +686,7 @@ def test_a_compressed_body_is_refused(client: FlaskClient, method: str, path: st
     assert_problem(response, 415)
 
 
+@on_sqlite_only
 @pytest.mark.parametrize(
     "content_type", ["application/json; charset=utf-8", "Application/JSON", "application/json;a=b"]
 )
@@ -699,6 +714,7 @@ def padded(size: int) -> bytes:
     return body_with().encode().rjust(size)
 
 
+@on_sqlite_only
 @writes
 @pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
 @pytest.mark.parametrize("size", [MEBIBYTE + 1, 2 * MEBIBYTE])
@@ -752,6 +768,7 @@ def test_a_tag_is_strong_and_changes_with_the_product(client: FlaskClient) -> No
     assert back == first == client.get("/products/1").headers["ETag"]
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("path", ["/health", "/products/1", "/nothing"])
 @pytest.mark.parametrize(
     "given", ["a", "Az0.9_-" * 18 + "ab", "550e8400-e29b-41d4-a716-446655440000"]
@@ -764,6 +781,7 @@ def test_a_sound_request_id_is_taken_over(client: FlaskClient, path: str, given:
         assert response.get_json()["request_id"] == given
 
 
+@on_sqlite_only
 @pytest.mark.parametrize("given", [None, "", "x" * 129, "a b", "a/b", "é", "a,b", "\t"])
 def test_another_request_id_is_made_anew(client: FlaskClient, given: str | None) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
@@ -774,6 +792,7 @@ def test_another_request_id_is_made_anew(client: FlaskClient, given: str | None)
     assert given != first != second
 
 
+@on_sqlite_only
 def test_health_says_that_the_process_is_up(client: FlaskClient) -> None:
     response = client.get("/health")
 
@@ -781,6 +800,7 @@ def test_health_says_that_the_process_is_up(client: FlaskClient) -> None:
     assert response.get_json() == {"status": "OK"}
 
 
+@on_sqlite_only
 def test_the_start_says_what_this_is(app: Flask) -> None:
     response = app.test_client().get("/", headers={"Accept": "application/json"})
 
@@ -791,6 +811,7 @@ def test_the_start_says_what_this_is(app: Flask) -> None:
     assert {"/", "/health", "/products", "/products/{id}"} <= set(found["paths"])
 
 
+@on_sqlite_only
 def test_apidocs_needs_no_other_host(client: FlaskClient) -> None:
     page = client.get("/apidocs")
 
