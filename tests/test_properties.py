@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.database.text import is_visible
 from tests.factories import product_body
 from tests.helpers import on_sqlite_only
 
@@ -27,8 +28,8 @@ def text(most: int, least: int = 0) -> st.SearchStrategy[str]:
     return st.text(storable, min_size=least, max_size=most)
 
 
-def not_blank(most: int) -> st.SearchStrategy[str]:
-    return text(most, least=1).filter(lambda name: not name.isspace())
+def visible(most: int) -> st.SearchStrategy[str]:
+    return text(most, least=1).filter(is_visible)
 
 
 def in_any_case(word: str) -> st.SearchStrategy[str]:
@@ -38,8 +39,8 @@ def in_any_case(word: str) -> st.SearchStrategy[str]:
 
 BODIES = st.fixed_dictionaries(
     {
-        "name": not_blank(255),
-        "img_url": not_blank(2048),
+        "name": visible(255),
+        "img_url": visible(2048),
         "price": st.integers(0, MAX_CENTS).map(lambda cents: cents / 100),
     },
     optional={
@@ -63,7 +64,7 @@ NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 NO_SCALARS = st.lists(NUMBERS) | st.dictionaries(text(9), NUMBERS)
 NO_STRINGS = NUMBERS | st.booleans() | NO_SCALARS
 NO_NUMBERS = st.booleans() | text(20) | st.integers().map(str) | NO_SCALARS
-BLANK = st.text(" \t\n\u00a0\u2003\u3000", max_size=20)
+BLANK = st.text(" \t\n\u00a0\u2003\u3000\u200b\u2060\u0378", max_size=20)
 
 BAD_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "name": st.none() | NO_STRINGS | BLANK | unstorable(255),
