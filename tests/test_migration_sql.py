@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from service.database import revisions
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
@@ -20,14 +23,18 @@ def squawk(sql: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout + ran.stderr
 
 
-def test_squawk_finds_nothing_in_an_upgrade_from_the_first_to_the_last_revision() -> None:
+REVISIONS = ("base", *reversed(revisions.known()))
+
+
+@pytest.mark.parametrize(("before", "after"), [*pairwise(REVISIONS)])
+def test_squawk_finds_nothing_in_an_upgrade(before: str, after: str) -> None:
     written = subprocess.run(
-        [sys.executable, "-m", "flask", "db", "upgrade", "--sql"],
+        [sys.executable, "-m", "flask", "db", "upgrade", f"{before}:{after}", "--sql"],
         env={**os.environ, "DATABASE_URI": "postgresql+psycopg://nobody@nowhere/products"},
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     ).stdout  # fmt: skip
 
-    assert "CREATE TABLE products" in written
+    assert f"-- Running upgrade {before.replace('base', '')} -> {after}" in written
     code, said = squawk(written)
     assert code == 0, said
 

@@ -20,6 +20,7 @@ from service.database.engine import probe
 from tests.helpers import dispose, execute, logged, postgresql_database, wait_for
 
 LONGEST = 3.5
+NO_RATING = "ALTER TABLE products RENAME COLUMN rating TO stars"
 
 
 def ask(app: Flask) -> TestResponse:
@@ -52,7 +53,9 @@ def test_it_is_ready_when_the_database_is(app: Flask) -> None:
         (["db upgrade", "db downgrade base"], None, "The database has no tables"),
         (["db-create"], "DROP TABLE alembic_version", "The tables have no revision"),
         (["db-create"], "DELETE FROM alembic_version", "The tables have no revision"),
+        (["db upgrade 0001"], "DROP TABLE alembic_version", "The tables have no revision"),
         (["db-create"], "DROP TABLE products", "The table products is missing"),
+        (["db-create"], NO_RATING, "The table products has no column rating"),
     ],
 )
 def test_what_it_says_to_run_makes_it_ready(
@@ -83,21 +86,35 @@ def test_a_database_file_that_is_not_there_has_no_tables(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_schema_of_an_earlier_version_is_not_ready(
-    own_app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(own_app, "db upgrade")
-    monkeypatch.setattr(revisions, "known", lambda: ("0002", "0001"))
+def test_a_schema_of_an_earlier_version_is_not_ready(own_app: Flask) -> None:
+    run(own_app, "db upgrade 0001")
 
     assert fault(own_app) == (
-        "The schema is at revision 0001, but this version of the service requires 0002: "
-        "run `flask db upgrade`"
+        "The schema is at revision 0001, but this version of the service requires "
+        f"{revisions.known()[0]}: run `flask db upgrade`"
     )
+
+
+def test_tables_of_no_revision_are_not_ready(own_app: Flask) -> None:
+    run(own_app, "db upgrade")
+    execute(own_app, "DROP TABLE alembic_version", NO_RATING)
+
+    assert fault(own_app) == (
+        "The tables have no revision. They are those of no revision: "
+        "restore a backup or run `flask db-create`"
+    )
+
+
+def test_a_schema_of_a_later_version_is_not_ready_without_a_column(own_app: Flask) -> None:
+    run(own_app, "db upgrade")
+    execute(own_app, "UPDATE alembic_version SET version_num = '9999'", NO_RATING)
+
+    assert fault(own_app).startswith("The table products has no column rating")
 
 
 def test_a_schema_of_a_later_version_is_ready_and_stays(own_app: Flask) -> None:
     run(own_app, "db upgrade")
-    execute(own_app, "UPDATE alembic_version SET version_num = '0002'")
+    execute(own_app, "UPDATE alembic_version SET version_num = '9999'")
 
     assert own_app.test_client().get("/readyz").status_code == 200
     run(own_app, "db upgrade")

@@ -893,6 +893,13 @@ def test_a_missing_column_is_503_for_a_write_that_sets_it(app: Flask) -> None:
     assert_problem(response, 503, f"{INCOMPLETE}: {UPGRADE_OR_LOOK}")
 
 
+def test_a_missing_function_is_503(empty_postgresql: str) -> None:
+    with app_with_tables(empty_postgresql, "db", "upgrade", "0001") as app:
+        response = app.test_client().get("/products?q=kettle")
+
+    assert_problem(response, 503, f"{INCOMPLETE}: {UPGRADE_OR_LOOK}")
+
+
 def test_a_missing_sqlite_file_is_503_and_is_not_made(tmp_path: Path) -> None:
     file = tmp_path / "none.db"
 
