@@ -137,7 +137,7 @@ catalogue = select(products).subquery(products.name)
 # The text that a search matches. A search term has no white space, so that it cannot match
 # across two columns.
 SEARCH_TEXT: ColumnElement[str] = literal_column(
-    "search_key(name || ' ' || coalesce(description, '') || ' ' || coalesce(category, ''))", Text
+    "search_key(name || coalesce(' ' || description, '') || coalesce(' ' || category, ''))", Text
 )
 
 

@@ -165,9 +165,9 @@ WHITE_SPACE = (
     "\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 
-# The first test is fast and returns most texts that are ASCII. Only the characters of Unicode 14
-# are decomposed, because versions of PostgreSQL know different characters. The loop replaces one
-# letter at a time, in the whole text: translate() with all of them takes 300 times as long.
+# Each test is fast, and spares most texts the slow steps. Only the characters of Unicode 14 are
+# decomposed, because versions of PostgreSQL know different characters. The loop replaces one letter
+# at a time, in the whole text: translate() with all of them takes 300 times as long.
 SEARCH_KEY = """\
 CREATE OR REPLACE FUNCTION search_key(text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $search_key$
@@ -178,7 +178,9 @@ BEGIN
     IF key ~ '^[!-~]+( [!-~]+)*$' THEN
         RETURN lower(key);
     END IF;
-    key = translate(key, E'\\u00b4\\u1ffd\\u2033', '''''"');
+    IF key ~ E'[\\u00b4\\u1ffd\\u2033]' THEN
+        key = translate(key, E'\\u00b4\\u1ffd\\u2033', '''''"');
+    END IF;
     IF key !~ E'[{unassigned}]' THEN
         key = normalize(key, NFKD);
     ELSE
@@ -187,6 +189,9 @@ BEGIN
             WITH ORDINALITY AS parts (part, place);
     END IF;
     key = regexp_replace(key, E'[{removed}]+', '', 'g');
+    IF key ~ '^[!-~]+( [!-~]+)*$' THEN
+        RETURN lower(key);
+    END IF;
     LOOP
         letter = substring(key FROM E'[{letters}]');
         EXIT WHEN letter IS NULL;
@@ -214,7 +219,7 @@ INDEXES = {
 SEARCH_INDEX = {
     "ix_products_search_key": """\
 USING gin (
-    search_key(name || ' ' || coalesce(description, '') || ' ' || coalesce(category, ''))
+    search_key(name || coalesce(' ' || description, '') || coalesce(' ' || category, ''))
     gin_trgm_ops
 )"""
 }
