@@ -21,7 +21,7 @@ from werkzeug.exceptions import (
 )
 
 from service.common.log_handlers import request_id
-from service.database import db, revisions, sqlite
+from service.database import db, revisions, sqlite, sqlite_file
 
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
@@ -89,7 +89,8 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     cause = " ".join(str(error.orig).split())
     if fault := _schema_fault(error):
         return f"{fault[0]} ({cause}): {fault[1]}."
-    if message := sqlite.outage_message(db.engine.url, cause):
+    file = sqlite.file_of(db.engine.url)
+    if file and (message := sqlite_file.outage_message(file, cause)):
         return message
     if error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
