@@ -283,7 +283,7 @@ def test_the_directory_of_the_metrics_goes_with_the_service(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["products.db", "notes", "products.db-wal", "gauge_7.db", "counter_1.db.bak", "a/b.db"]
+    "name", ["products.db", "notes", "gauge_7.db", "counter_1.db.bak", "a/b.db", "counter_1.db/b"]
 )
 def test_a_directory_with_anything_but_metrics_is_refused_and_kept(
     tmp_path: Path, name: str

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 
 from service import create_app
-from service.database import db
+from service.database import db, sqlite
 from service.server import bridge
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, engine_of, logged, wait_for
@@ -109,8 +109,8 @@ def test_a_file_that_replaces_another_is_opened_anew(
 def test_a_connection_that_is_added_does_not_mix_two_files(file: Path, other_file: Path) -> None:
     app = create_app({"DATABASE_URI": uri_of(file), "TESTING": True})
     client = app.test_client()
+    assert post(client, LATER) == 201
     with app.app_context(), db.engine.connect():  # the only one so far
-        assert client.get("/health").status_code == 200
         other_file.replace(file)
 
         assert listed(client) == [OTHER]
@@ -154,17 +154,19 @@ def test_the_whole_directory_may_go(tmp_path: Path) -> None:
         assert listed(app.test_client()) == [FIRST, LATER]
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
 def test_a_new_file_does_not_take_over_what_a_removed_one_has_left(
-    app: Flask, client: FlaskClient, file: Path
+    file: Path, is_removed: bool
 ) -> None:
-    file.unlink()
-    assert all(each.exists() for each in sidecars(file))
+    for each in sidecars(file):
+        each.write_bytes(b"of another process")
+    if is_removed:
+        file.unlink()
 
-    with app_with_tables(uri_of(file), "db", "upgrade") as other:
-        assert post(other.test_client(), "in the new file") == 201
-        assert listed(client) == ["in the new file"]
-    dispose(app)
-    assert names_in(file) == ["in the new file"]
+    sqlite.create_file(make_url(uri_of(file)))
+
+    assert [each.exists() for each in sidecars(file)] == [not is_removed] * 2
+    assert file.exists()
 
 
 def test_a_file_that_comes_back_has_all_that_was_written(
