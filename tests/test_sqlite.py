@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,25 @@ def test_no_write_is_lost_while_a_file_is_replaced(
     assert (sorted(stored), names_in(file)[0]) == (sorted(written), OTHER)
     assert f"{file} was replaced or removed: it is opened anew" in warnings
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_command_waits_until_the_service_has_left_the_file_before(
+    file: Path, other_file: Path, tmp_path: Path
+) -> None:
+    with serving(uri_of(file), tmp_path / "log", WEB_CONCURRENCY="1") as server:
+        assert server.ask("POST", "/products", product_body())[0].status == 201
+        other_file.replace(file)
+        with app_with_tables(uri_of(file), "token-create", "shop") as app:
+            upgrade = partial(app.test_cli_runner().invoke, args=["db", "upgrade"])
+
+            refused = upgrade()
+            _, products = server.ask("GET", "/products")
+            done = upgrade()
+
+        assert (refused.exit_code, done.exit_code) == (1, 0)
+        assert "send a request to the service" in refused.stderr
+        assert [product["name"] for product in products] == [OTHER]
+    assert names_in(file) == [OTHER]
 
 
 def test_a_service_that_ends_leaves_no_wal_to_the_file_that_has_come(

@@ -12,12 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 MAX_CHECKPOINTS = 100
 CHECKPOINT_PAUSE_SECONDS = 0.01
+# The bytes, as offset and length, that SQLite locks as long as a connection in WAL mode is open.
+DATABASE_LOCK = (0x40000002, 510)
+SHM_LOCK = (128, 1)
 
 # Device and inode of a file, which no other file has while it is open; its modification time if
 # SQLite must not see it change, else 0. None if there is no file.
@@ -28,6 +32,7 @@ class FileConnection(sqlite3.Connection):
     """A connection that recognizes its files: the database, its -wal and its -shm."""
 
     _open: ClassVar["WeakValueDictionary[int, FileConnection]"] = WeakValueDictionary()
+    opening: ClassVar[Lock] = Lock()
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.path = path
@@ -37,16 +42,21 @@ class FileConnection(sqlite3.Connection):
         self._sidecars: dict[Path, Identity] = {}
         mode = "mode=ro&immutable=1" if self._is_immutable else "mode=rw"
         super().__init__(f"file:{quote(str(path))}?{mode}", uri=True, **options)
+        self._open[id(self)] = self
 
     @classmethod
     def all_open(cls) -> list["FileConnection"]:
         """Return the open connections of this process."""
         return [each for reference in cls._open.valuerefs() if (each := reference())]
 
+    @classmethod
+    def open_at(cls, path: Path) -> list["FileConnection"]:
+        """Return the open connections of this process to a file."""
+        return [each for each in cls.all_open() if each.path == path]
+
     def recognize(self) -> None:
         """Remember the -wal and the -shm, which exist as soon as the connection has read."""
         self._sidecars = {each: _identity(each) for each in (self._wal, self._shm)}
-        self._open[id(self)] = self
 
     def close(self) -> None:
         """Close the connection; from then on, other files may have the inodes of its files.
@@ -57,8 +67,9 @@ class FileConnection(sqlite3.Connection):
             with suppress(sqlite3.Error):
                 self._complete()
             remove_stale_sidecars(self.path)
-        self._open.pop(id(self), None)
-        super().close()
+        with self.opening:
+            self._open.pop(id(self), None)
+            super().close()
 
     def is_replaced(self) -> bool:
         """Return whether the database is no longer the file in its place."""
@@ -92,13 +103,41 @@ class FileConnection(sqlite3.Connection):
 def open_existing(path: Path, **options: Any) -> FileConnection:
     """Open a file, never creating it.
 
-    Raises ``sqlite3.OperationalError``, also while another connection of this process uses a -wal
-    that was removed: SQLite would share its -shm, which does not fit the new -wal.
+    Raises ``sqlite3.OperationalError``, also where SQLite would mix two files.
     """
-    remove_stale_sidecars(path)
-    if any(each.is_orphaned() for each in FileConnection.all_open() if each.path == path):
-        raise sqlite3.OperationalError(f"unable to open {path}: its -wal was removed while in use")
-    return FileConnection(path, **options)
+    with FileConnection.opening:
+        remove_stale_sidecars(path)
+        connections = FileConnection.open_at(path)
+        if any(each.is_orphaned() for each in connections):
+            # SQLite would share their -shm, which does not fit the new -wal.
+            raise sqlite3.OperationalError(f"unable to open {path}: its -wal was removed in use")
+        if not connections and _has_foreign_sidecars(path):
+            raise sqlite3.OperationalError(
+                f"unable to open {path}: another process has not yet left the file that was in its"
+                " place; send a request to the service"
+            )
+        return FileConnection(path, **options)
+
+
+def _has_foreign_sidecars(path: Path) -> bool:
+    """Return whether another process has the -shm open, but not the database beside it.
+
+    To be called only if this process has neither open: it would lose its locks on them.
+    """
+    _, shm = sidecars(path)
+    return _is_locked(shm, *SHM_LOCK) is True and _is_locked(path, *DATABASE_LOCK) is False
+
+
+def _is_locked(file: Path, start: int, length: int) -> bool | None:
+    """Return whether another process has locked these bytes; None if that cannot be known."""
+    try:
+        with file.open("rb+") as opened:
+            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or it is read-only
+        return None
+    return False
 
 
 def sidecars(path: Path) -> tuple[Path, Path]:
@@ -111,7 +150,7 @@ def remove_stale_sidecars(path: Path) -> None:
 
     Raises ``sqlite3.OperationalError``.
     """
-    connections = [each for each in FileConnection.all_open() if each.path == path]
+    connections = FileConnection.open_at(path)
     if all(each.is_current() for each in connections):
         return
     try:
