@@ -289,6 +289,10 @@ def test_a_file_that_is_rewritten_in_place_is_read_again(
     assert answers(client, SHOP, LATER) == [401, 200]
 
 
+def test_a_blank_name_of_the_file_lets_nobody_write(make_client: MakeClient) -> None:
+    assert answers(make_client(API_TOKENS_FILE=" \n"), SHOP, "") == [503, 503]
+
+
 def test_comments_and_blank_lines_are_no_tokens(make_client: MakeClient, secret: Path) -> None:
     exchange(secret, f"# The shop's\r\n\n  # old={LATER}\nshop={SHOP} # Ann's\n\nstock={STOCK}")
 
