@@ -201,7 +201,8 @@ def test_proxies_are_believed_only_when_told(
     tmp_path: Path, proxies: int, client: str, location: str
 ) -> None:
     uri = f"sqlite:///{tmp_path / 'products.db'}"
-    app = create_app({"DATABASE_URI": uri, "TRUSTED_PROXIES": proxies})
+    hosts = "localhost,shop.example.com"
+    app = create_app({"DATABASE_URI": uri, "TRUSTED_PROXIES": proxies, "TRUSTED_HOSTS": hosts})
     app.test_cli_runner().invoke(args=["db-create"])
     headers = {
         "X-Forwarded-For": "198.51.100.7, 203.0.113.9",

@@ -1,8 +1,6 @@
 """SQLite: the database file, and the settings of each connection."""
 
-import errno
 import logging
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -36,11 +34,8 @@ def create_file(url: URL) -> None:
         if not path.exists():
             for sidecar in sidecars(path):  # of a file that was removed
                 sidecar.unlink(missing_ok=True)
+            # To open and close a file that is there would release SQLite's locks in this process.
             path.touch()
-        # Opening and closing it would release the locks that SQLite has on it in this process.
-        elif not path.is_file() or not os.access(path, os.W_OK):
-            code = errno.EISDIR if path.is_dir() else errno.EACCES
-            raise OSError(code, os.strerror(code), str(path))
 
 
 def init_engine(engine: Engine) -> None:
