@@ -106,6 +106,8 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     if url.get_backend_name() == "postgresql":
         postgresql.init_serving_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
         postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
+    else:
+        sqlite.init_serving_engine(engine)
     _count_connections(engine, metrics)
 
 

@@ -1,10 +1,13 @@
 """SQLite: the database file, and the settings of each connection."""
 
 import logging
+import math
 import sqlite3
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from flask import has_request_context
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
@@ -15,6 +18,9 @@ from service.database.sqlite_file import FileConnection, open_existing, sidecars
 from service.database.text import search_key
 
 BUSY_SECONDS = 5
+# The limit of a statement, as PostgreSQL has it; it is looked at every few milliseconds.
+STATEMENT_SECONDS = 5
+PROGRESS_INSTRUCTIONS = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -81,3 +87,32 @@ def _begin_immediate(connection: Connection) -> None:
     """Take the write lock: a deferred transaction may fail when it first writes."""
     if "isolation_level" in connection.get_execution_options():
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def init_serving_engine(engine: Engine) -> None:
+    """Interrupt the statements of a request after ``STATEMENT_SECONDS``.
+
+    Commands of `flask` have no limit. A statement in autocommit begins when the connection is
+    checked out.
+    """
+
+    def limit(connection: sqlite3.Connection, entry: ConnectionPoolEntry) -> None:
+        info = entry.info
+        info["deadline"] = math.inf
+        connection.set_progress_handler(
+            lambda: monotonic() > info["deadline"], PROGRESS_INSTRUCTIONS
+        )
+
+    def begin(connection: sqlite3.Connection, entry: ConnectionPoolEntry, proxy: object) -> None:
+        entry.info["deadline"] = _deadline()
+
+    def begin_in_transaction(connection: Connection, *_: object) -> None:
+        connection.info["deadline"] = _deadline()
+
+    event.listen(engine, "connect", limit)
+    event.listen(engine, "checkout", begin)
+    event.listen(engine, "before_cursor_execute", begin_in_transaction)
+
+
+def _deadline() -> float:
+    return monotonic() + STATEMENT_SECONDS if has_request_context() else math.inf
