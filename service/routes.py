@@ -11,6 +11,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from service.common import status
+from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
 from service.http.json_body import JSON
 from service.http.preconditions import (
@@ -57,7 +58,7 @@ class ProductNotFound(NotFound):
     """No product has this id, or the id is invalid."""
 
     def __init__(self, product_id: object) -> None:
-        super().__init__(f"Product {product_id} was not found")
+        super().__init__(f"Product {shortened(str(product_id))} was not found")
 
 
 class ProductIdConverter(BaseConverter):
@@ -74,7 +75,7 @@ class ProductIdConverter(BaseConverter):
 @operation(
     {JSON: PRODUCTS},
     headers=("Link", "X-Total-Count"),
-    failures=(400, 503),
+    failures=(400, 414, 503),
     parameters=LIST_PARAMETERS,
 )
 def list_products() -> Response:

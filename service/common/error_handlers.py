@@ -39,16 +39,36 @@ UPGRADE_OR_LOOK = f"{UPGRADE}; if that changes nothing, `/readyz` says what to d
 PROBLEM = "application/problem+json"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
+# Of a request; the answer says how many more there are.
+MAX_ERRORS = 100
+# Of what an answer repeats of a request.
+MAX_ECHO = 100
+
 # A member of "errors": "pointer" or "parameter", and "detail".
 InputError = dict[str, str]
 
 
 class InvalidRequest(BadRequest):
-    """A body or a query string with at least one error."""
+    """A body or a query string with at least one error.
 
-    def __init__(self, errors: list[InputError]) -> None:
-        super().__init__("; ".join(map(_sentence, errors)))
-        self.errors = errors
+    ``errors`` has the first ``MAX_ERRORS``. ``more`` is the number of those that the caller has
+    counted beyond the ones that it gives.
+    """
+
+    def __init__(self, errors: list[InputError], more: int = 0) -> None:
+        self.errors = [
+            {key: text if key == "detail" else shortened(text) for key, text in error.items()}
+            for error in errors[:MAX_ERRORS]
+        ]
+        sentences = [_sentence(error) for error in self.errors]
+        if more := more + len(errors) - len(self.errors):
+            sentences.append(f"and {more} more errors")
+        super().__init__("; ".join(sentences))
+
+
+def shortened(text: str) -> str:
+    """Return a text as an answer repeats it: at most ``MAX_ECHO`` characters."""
+    return text if len(text) <= MAX_ECHO else text[: MAX_ECHO - 1] + "…"
 
 
 def _sentence(error: InputError) -> str:
@@ -170,9 +190,9 @@ def _detail(error: HTTPException) -> str:
         return error.description
     match error:
         case NotFound():
-            return f"{request.path} was not found"
+            return f"{shortened(request.path)} was not found"
         case MethodNotAllowed():
-            return f"{request.method} is not allowed on {request.path}"
+            return f"{request.method} is not allowed on {shortened(request.path)}"
         case RequestEntityTooLarge():
             return f"The body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes"
         case InternalServerError():

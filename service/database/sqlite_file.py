@@ -171,6 +171,8 @@ def outage_message(path: Path, cause: str) -> str | None:
         return f"The disk of {path} is full ({cause}): make room on it."
     if "database is locked" in cause:
         return f"Another write locks the database ({cause}): try again when it has finished."
+    if "interrupted" in cause:
+        return f"A statement took too long ({cause}): narrow the list, or use PostgreSQL."
     return None
 
 
