@@ -3,7 +3,8 @@
 import re
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Any, NotRequired
+from itertools import zip_longest
+from typing import Annotated, Any, LiteralString, NotRequired
 from urllib.parse import parse_qsl
 
 from flask import Request
@@ -18,10 +19,11 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 from typing_extensions import TypedDict
+from werkzeug.exceptions import RequestURITooLarge
 
-from service.common.error_handlers import InputError, InvalidRequest
+from service.common.error_handlers import MAX_ERRORS, InputError, InvalidRequest
 from service.database.text import INVISIBLE, is_visible
 from service.http.json_body import JSON, PATCH_TYPES, member_error, parse_number, read_object
 from service.models import (
@@ -39,7 +41,11 @@ from service.models import (
 MAX_SEARCH_LENGTH = 255
 MAX_LIMIT = 1_000
 MAX_OFFSET = 2**31 - 1
-MAX_PARAMETERS = 100
+MAX_QUERY_BYTES = 8 * 1024
+MAX_VALUES = 100  # of one parameter
+# Only the first few unknown parameters are compared with the known ones: that takes 0.1 ms each.
+MAX_SUGGESTIONS = 5
+MAX_SUGGESTED_LENGTH = 32
 
 # The rules for strings as regular expressions (ECMA-262), for the OpenAPI document.
 STORABLE: dict[str, JsonValue] = {"pattern": r"^[^\u0000]*$"}
@@ -56,10 +62,13 @@ VISIBLE: dict[str, JsonValue] = {"allOf": [VISIBLE_TEXT]}
 
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 AMOUNT = r"[0-9]{1,10}(\.[0-9]{1,2})?"
-AMOUNT_RANGE = re.compile(f"({AMOUNT})(?:-({AMOUNT}))?")
+AMOUNTS = f"{AMOUNT}(-{AMOUNT})?"
+INTEGER = r"[0-9]{1,10}(\.0+)?"
+RATINGS = f"{INTEGER}(-{INTEGER})?"
 SORT_KEY = "^-?(id|name|price|rating|category|status)$"
 
 INVISIBLE_TEXT = "must have a visible character"
+UNKNOWN = "is not a parameter"
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a member of a product",
@@ -67,6 +76,7 @@ MESSAGES = {
     "string_unicode": "must be Unicode, without unpaired surrogates",
     "string_too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} values",
     "string_pattern_mismatch": (
         "must be id, name, price, rating, category or status, with a - prefix for descending order"
     ),
@@ -114,11 +124,27 @@ def _from_text(text: str) -> Decimal | str:
     return parse_number(text) if JSON_NUMBER.fullmatch(text) else text
 
 
-def _amount_range(text: str) -> tuple[Decimal, Decimal]:
-    amounts = AMOUNT_RANGE.fullmatch(text)
-    if amounts is None:
-        raise PydanticCustomError("range", "must be a price such as 9.99, or a range such as 5-10")
-    return Decimal(amounts[1]), Decimal(amounts[3] or amounts[1])
+def _distinct_columns(keys: list[str]) -> list[str]:
+    if len({key.removeprefix("-") for key in keys}) < len(keys):
+        raise PydanticCustomError("twice", "must have each column only once")
+    return keys
+
+
+def _ends(pattern: str, maximum: Decimal | int, expected: LiteralString) -> BeforeValidator:
+    """Return the validator that parses a number, or a range of two, as a tuple of both ends."""
+
+    def parse(text: str) -> tuple[Decimal, Decimal]:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("range", expected)
+        first, _, last = text.partition("-")
+        low, high = Decimal(first), Decimal(last or first)
+        if low > high:
+            raise PydanticCustomError("reversed", "must have the lower end of the range first")
+        if high > maximum:
+            raise PydanticKnownError("less_than_equal", {"le": maximum})
+        return low, high
+
+    return BeforeValidator(parse)
 
 
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID), BeforeValidator(_integral)]
@@ -209,8 +235,13 @@ Amount = Annotated[
 ]
 AmountRange = Annotated[
     tuple[Decimal, Decimal],
-    BeforeValidator(_amount_range),
-    WithJsonSchema({"type": "string", "pattern": f"^{AMOUNT}(-{AMOUNT})?$"}),
+    _ends(AMOUNTS, MAX_PRICE, "must be a price such as 9.99, or a range such as 5-10"),
+    WithJsonSchema({"type": "string", "pattern": f"^{AMOUNTS}$"}),
+]
+RatingRange = Annotated[
+    tuple[Rating, Rating],
+    _ends(RATINGS, MAX_RATING, "must be a rating such as 4, or a range such as 2-4"),
+    WithJsonSchema({"type": "string", "pattern": f"^{RATINGS}$"}),
 ]
 
 
@@ -223,27 +254,39 @@ class ListQuery(TypedDict, total=False):
     ]
     name: Annotated[SearchText, Field(description="part of the name")]
     category: Annotated[
-        list[SearchText], Field(description="whole category; repeat it to match any of several")
+        list[SearchText],
+        Field(
+            max_length=MAX_VALUES,
+            description="whole category, or empty for products without one; "
+            "repeat it to match any of several",
+        ),
     ]
     status: Annotated[
-        list[AnyCaseStatus], Field(description="status; repeat it to match any of several")
+        list[AnyCaseStatus],
+        Field(max_length=MAX_VALUES, description="status; repeat it to match any of several"),
     ]
     price: Annotated[AmountRange, Field(description="`9.99`, or the inclusive range `5-10`")]
     min_price: Annotated[Amount, Field(description="minimum price, inclusive")]
     max_price: Annotated[Amount, Field(description="maximum price, inclusive")]
-    rating: Annotated[Rating, FromText, Field(description="exact rating")]
+    rating: Annotated[RatingRange, Field(description="`4`, or the inclusive range `2-4`")]
     min_rating: Annotated[Rating, FromText, Field(description="minimum rating, inclusive")]
+    max_rating: Annotated[Rating, FromText, Field(description="maximum rating, inclusive")]
     id: Annotated[
-        list[Annotated[Id, FromText]], Field(description="id; repeat it to match any of several")
+        list[Annotated[Id, FromText]],
+        Field(
+            max_length=MAX_VALUES,
+            description="id; repeat it, or separate several by commas, to match any of them",
+        ),
     ]
     sort: Annotated[
         list[Annotated[str, Field(pattern=SORT_KEY)]],
         Field(
             min_length=1,
-            max_length=MAX_PARAMETERS,
-            description="sort keys; a `-` prefix means descending; `id` breaks ties",
+            max_length=MAX_VALUES,
+            description="sort keys, separated by commas or repeated; a `-` prefix means "
+            "descending; `id` breaks ties",
         ),
-        BeforeValidator(lambda texts: ",".join(texts).split(",")),
+        AfterValidator(_distinct_columns),
     ]
     limit: Annotated[
         int,
@@ -268,11 +311,12 @@ class ListQuery(TypedDict, total=False):
     count: Annotated[
         bool,
         Field(strict=True, description="`true` adds the header `X-Total-Count`"),
-        BeforeValidator(lambda text: {"true": True, "false": False}.get(text, text)),
+        BeforeValidator(lambda text: {"true": True, "false": False}.get(text.lower(), text)),
     ]
 
 
 REPEATABLE = {"category", "status", "id", "sort"}
+COMMA_SEPARATED = {"id", "sort"}
 REQUIRES_LIMIT = ("offset", "cursor")
 
 DEFAULTS: dict[str, Any] = {
@@ -311,7 +355,12 @@ def changed_members(request: Request, product_id: int) -> dict[str, Any]:
 
 
 def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
-    """Return the valid parameters of a list, and the errors of the others."""
+    """Return the valid parameters of a list, and the errors of the others.
+
+    Raises ``RequestURITooLarge``.
+    """
+    if len(query_string) > MAX_QUERY_BYTES:
+        raise RequestURITooLarge(f"The query string is longer than {MAX_QUERY_BYTES} bytes")
     values, errors = _parse_query(query_string)
     errors += _combination_errors(values)
     query: ListQuery
@@ -327,23 +376,26 @@ def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
 
 
 def _parse_query(query_string: bytes) -> tuple[dict[str, Any], list[InputError]]:
-    if query_string.count(b"&") >= MAX_PARAMETERS:
-        detail = f"must have at most {MAX_PARAMETERS} parameters"
-        raise InvalidRequest([{"parameter": "query", "detail": detail}])
     # Invalid UTF-8 becomes unpaired surrogates, which the schema refuses.
     text = query_string.decode(errors="surrogateescape")
-    values: dict[str, Any] = {}
-    errors: list[InputError] = []
+    given: dict[str, list[str]] = {}
     for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
-        if name in REPEATABLE:
-            values.setdefault(name, []).append(value)
-        elif name not in ListQuery.__annotations__:
-            errors.append({"parameter": name, "detail": _unknown_message(name)})
-        elif name in values:
-            errors.append({"parameter": name, "detail": "must be given only once"})
+        given.setdefault(name, []).append(value)
+    values: dict[str, Any] = {}
+    unknown: list[str] = []
+    errors: list[InputError] = []
+    for name, texts in given.items():
+        if name not in ListQuery.__annotations__:
+            unknown.append(name)
+        elif name in COMMA_SEPARATED:
+            values[name] = ",".join(texts).split(",")
+        elif name in REPEATABLE:
+            values[name] = texts
         else:
-            values[name] = value
-    return values, errors
+            values[name] = texts[0]
+            if texts[1:]:
+                errors.append({"parameter": name, "detail": "must be given only once"})
+    return values, _unknown_errors(unknown) + errors
 
 
 def _combination_errors(values: dict[str, Any]) -> list[InputError]:
@@ -357,9 +409,19 @@ def _combination_errors(values: dict[str, Any]) -> list[InputError]:
     return errors
 
 
+def _unknown_errors(names: list[str]) -> list[InputError]:
+    messages = map(_unknown_message, names[:MAX_SUGGESTIONS])
+    return [
+        {"parameter": name, "detail": detail}
+        for name, detail in zip_longest(names, messages, fillvalue=UNKNOWN)
+    ]
+
+
 def _unknown_message(name: str) -> str:
-    similar = get_close_matches(name.lower(), ListQuery.__annotations__, n=1)
-    return "is not a parameter" + (f"; did you mean {similar[0]}?" if similar else "")
+    similar: list[str] = []
+    if len(name) <= MAX_SUGGESTED_LENGTH:
+        similar = get_close_matches(name.lower(), ListQuery.__annotations__, n=1)
+    return UNKNOWN + (f"; did you mean {similar[0]}?" if similar else "")
 
 
 def _validated(
@@ -370,12 +432,15 @@ def _validated(
 ) -> dict[str, Any]:
     """Return the members as column values, without the id; raises with all errors."""
     columns: dict[str, Any] = {}
+    unknown = [name for name in members if name not in Product.__annotations__]
+    for name in unknown[MAX_ERRORS:]:  # that many would take hundreds of megabytes
+        del members[name]
     try:
         columns = schema.validate_python(members, context=product_id)
     except ValidationError as error:
         errors = errors + [member_error(str(e["loc"][0]), _message(e)) for e in error.errors()]
     if errors:
-        raise InvalidRequest(errors)
+        raise InvalidRequest(errors, more=len(unknown[MAX_ERRORS:]))
     columns.pop("id", None)
     return columns
 

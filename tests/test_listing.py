@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import product as combinations
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,11 +13,13 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, update
+from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.test import TestResponse
 
 from service.database import transaction
 from service.http.json_body import parse_number
-from service.listing import cursor
+from service.listing import cursor, snapshots
+from service.listing.query import parse
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
 from tests.helpers import empty, on_sqlite_only
@@ -84,9 +87,20 @@ def in_order(found: list[Product], sort: list[tuple[str, bool]]) -> list[Product
     return found
 
 
-def spelled(sort: list[tuple[str, bool]]) -> dict[str, str]:
-    keys = ",".join(f"{'-' if descends else ''}{name}" for name, descends in sort)
-    return {"sort": keys} if keys else {}
+def spelled(sort: list[tuple[str, bool]], *, repeated: bool = False) -> dict[str, Any]:
+    keys = [f"{'-' if descends else ''}{name}" for name, descends in sort]
+    return {"sort": keys if repeated else ",".join(keys)} if keys else {}
+
+
+def ends(range_: str) -> list[Decimal]:
+    """Return the first and the last of a range, or one number twice."""
+    numbers = [parse_number(number) for number in range_.split("-")]
+    return [numbers[0], numbers[-1]]
+
+
+def is_in(number: Decimal | int, range_: str) -> bool:
+    low, high = ends(range_)
+    return low <= number <= high
 
 
 def searched(product: Product) -> list[str]:
@@ -100,39 +114,46 @@ MODEL: dict[str, Callable[[Product, Any], bool]] = {
     ),
     "name": lambda product, part: part.casefold() in product["name"].casefold(),
     "category": lambda product, names: (
-        product["category"] is not None
-        and product["category"].casefold() in [name.casefold() for name in names]
+        "" in names
+        if product["category"] is None
+        else product["category"].casefold() in [name.casefold() for name in names if name]
     ),
     "status": lambda product, names: product["status"] in [name.lower() for name in names],
-    "price": lambda product, ends: (
-        parse_number(ends.split("-")[0]) <= product["price"] <= parse_number(ends.split("-")[-1])
-    ),
+    "price": lambda product, range_: is_in(product["price"], range_),
     "min_price": lambda product, price: product["price"] >= parse_number(price),
     "max_price": lambda product, price: product["price"] <= parse_number(price),
-    "rating": lambda product, rating: product["rating"] == rating,
+    "rating": lambda product, range_: is_in(product["rating"], range_),
     "min_rating": lambda product, rating: product["rating"] >= rating,
-    "id": lambda product, ids: product["id"] in ids,
+    "max_rating": lambda product, rating: product["rating"] <= rating,
+    "id": lambda product, ids: str(product["id"]) in ",".join(ids).split(","),
 }
 filters = st.fixed_dictionaries(
     {},
     optional={
-        "q": st.sampled_from(("", "É", "é kettle", "WOOL 100%", "0_", "strasse", "ζΉΤΑ", "x")),
+        "q": st.sampled_from(
+            ("", "É", "é kettle", "WOOL 100%", "0_", "strasse", "ζΉΤΑ", "x", "kettle KETTLE Kettle")
+        ),
         "name": st.sampled_from(("", "K", "É", "%", "_", "\\", "SS", "l_")),
-        "category": st.lists(st.sampled_from(("", "café", "KITCHEN TOOLS", "%")), max_size=2),
+        "category": st.lists(st.sampled_from(("", "café", "KITCHEN TOOLS", "%")), max_size=3),
         "status": st.lists(st.sampled_from(("active", "INACTIVE", "disabled")), max_size=2),
-        "price": st.sampled_from(("9.99", "0-9.99", "9.99-10", "10-0", "0.01-9.98")),
+        "price": st.sampled_from(("9.99", "0-9.99", "9.99-10", "10-10.00", "0.01-9.98")),
         "min_price": st.sampled_from(("0", "9.99", "9.991", "1e1")),
         "max_price": st.sampled_from(("0", "9.99", "9.999", "9999999999.99")),
-        "rating": st.integers(0, 2),
+        "rating": st.sampled_from(("0", "1", "2.0", "0-1", "1-2", "2-2", "0-2147483647")),
         "min_rating": st.integers(0, 3),
-        "id": st.lists(st.integers(1, 12), max_size=3),
+        "max_rating": st.integers(0, 3),
+        "id": st.lists(st.sampled_from(("1", "2", "7", "1,2", "2,9,12", "12,1,12")), max_size=3),
     },
 )
 
 
-@given(st.lists(rows, max_size=12), filters, sorts)
+@given(st.lists(rows, max_size=12), filters, sorts, st.booleans())
 def test_a_list_is_what_its_parameters_say(
-    app: Flask, catalog: list[Product], wanted: dict[str, Any], sort: list[tuple[str, bool]]
+    app: Flask,
+    catalog: list[Product],
+    wanted: dict[str, Any],
+    sort: list[tuple[str, bool]],
+    repeated: bool,
 ) -> None:
     catalogue(app, *catalog)
     client = app.test_client()
@@ -146,10 +167,12 @@ def test_a_list_is_what_its_parameters_say(
         sort,
     )
 
-    assert listed(client, **wanted, **spelled(sort)) == expected
+    wanted |= spelled(sort, repeated=repeated)
+    assert listed(client, **wanted) == expected
+    assert listed(client, **wanted, limit=12) == expected
 
     counted = client.get(
-        "/products", query_string=urlencode({**wanted, "count": "true"}, doseq=True)
+        "/products", query_string=urlencode({**wanted, "count": "TRUE"}, doseq=True)
     )
     assert counted.headers["X-Total-Count"] == str(len(expected))
 
@@ -233,22 +256,89 @@ def test_an_offset_skips_and_leads_back_and_on(app: Flask) -> None:
     assert link(client.get(link(page, "first") or ""), "prev") is None
 
 
-def test_a_list_may_be_of_many_categories(client: FlaskClient) -> None:
+def test_a_list_may_be_of_many_categories_and_of_many_ids(client: FlaskClient) -> None:
     client.post("/products", json=product_body(category="Kitchen"))
-    categories = "&".join(f"category={number}" for number in range(98))
+    categories = "&".join(f"category={number}" for number in range(99))
+    ids = ",".join(str(number) for number in range(1, 101))
 
-    assert client.get(f"/products?{categories}&limit=9").get_json() == []
-    (found,) = client.get(f"/products?{categories}&category=kitchen&limit=9").get_json()
-    assert found["category"] == "Kitchen"
+    assert client.get(f"/products?{categories}&category=&id={ids}&limit=9").get_json() == []
+    found = client.get(f"/products?{categories}&category=kitchen&id={ids}&limit=9").get_json()
+    assert [product["category"] for product in found] == ["Kitchen"]
 
 
-def test_a_query_has_at_most_a_hundred_parameters(client: FlaskClient) -> None:
-    response = client.get("/products?" + "&".join(f"id={number}" for number in range(1, 102)))
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [
+        ("category", "&category="),
+        ("status", "&status="),
+        ("id", "&id="),
+        ("id", ","),
+        ("sort", "&sort="),
+        ("sort", ","),
+    ],
+)
+def test_a_parameter_has_at_most_a_hundred_values(
+    sqlite_app: Flask, name: str, separator: str
+) -> None:
+    values = separator.join(["1"] * 101)
 
-    assert response.status_code == 400
-    assert response.get_json()["errors"] == [
-        {"parameter": "query", "detail": "must have at most 100 parameters"}
-    ]
+    response = sqlite_app.test_client().get(f"/products?limit=1&{name}={values}")
+
+    assert faults(response) == [(name, "must have at most 100 values")]
+
+
+def test_a_query_string_has_at_most_eight_kibibytes(sqlite_app: Flask) -> None:
+    client = sqlite_app.test_client()
+    longest = "q=%20" + "%20" * ((8192 - 5) // 3)
+
+    assert client.get(f"/products?{longest.ljust(8192, '+')}").status_code == 400
+    response = client.get(f"/products?{longest.ljust(8193, '+')}")
+    assert response.status_code == 414
+    assert response.mimetype == "application/problem+json"
+    assert response.get_json()["detail"] == "The query string is longer than 8192 bytes"
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_all_lists_of_one_filter_share_a_statement(count: int) -> None:
+    def filter_of(numbers: int) -> tuple[str, ...]:
+        values = [f"id={n + 1}&category={n}&status={tuple(Status)[n % 3]}" for n in range(numbers)]
+        return parse("&".join(values).encode()).filter
+
+    assert filter_of(count) == filter_of(2) != filter_of(1)
+
+
+def test_variants_of_a_word_are_one_word(client: FlaskClient) -> None:
+    client.post("/products", json=product_body(name="Étui"))
+    variants = ["".join(letters) for letters in combinations(*("éÉ", "tT", "uU", "iI"))]
+
+    assert len(client.get("/products", query_string={"q": " ".join(variants)}).get_json()) == 1
+    assert parse(f"q={'+'.join(variants)}".encode()).filter == parse(b"q=x").filter
+
+
+def test_a_search_has_at_most_ten_words(client: FlaskClient) -> None:
+    words = [f"w{number}" for number in range(11)]
+    client.post("/products", json=product_body(description=" ".join(words)))
+
+    assert len(client.get(f"/products?q={'+'.join(words[:10])}").get_json()) == 1
+    response = client.get(f"/products?q={'+'.join(words)}")
+    assert faults(response) == [("q", "must have at most 10 different words")]
+
+
+LONG_LINK = "must be shorter: with limit, the links to other pages exceed 3072 bytes"
+
+
+def test_links_are_no_longer_than_proxies_take(app: Flask) -> None:
+    catalogue(app, product_row(name="\U0001f600" * 255, category="\U0001f600" * 255), product_row())
+    client = app.test_client()
+
+    longest = client.get("/products?limit=1&sort=-category,name,id")
+    assert len(link(longest, "next") or "") > 2800
+    assert len(read(client.get(link(longest, "next") or ""))) == 1
+    for query in ("limit=1&q=" + "x" * 255 + "&sort=", "limit=2"):
+        assert len(client.get(f"/products?{query}").headers.get("Link", "")) <= 3072
+    ids = ",".join(str(MAX_ID - number) for number in range(98))
+    refused = client.get(f"/products?limit=1&sort=-category,name&id=1,2,{ids}")
+    assert faults(refused) == [("query", LONG_LINK)]
 
 
 def test_an_offset_beyond_the_end_is_an_empty_page(client: FlaskClient) -> None:
@@ -262,15 +352,73 @@ def test_a_list_without_limit_has_no_link(client: FlaskClient) -> None:
     assert "Link" not in client.get("/products").headers
 
 
+PIECE_PRODUCTS = 300
+
+
+def test_a_stream_by_several_columns_sorts_once(app: Flask) -> None:
+    """Products that are changed while it is read are neither missing nor there twice."""
+    catalogue(app, *(product_row(rating=n % 3, status="active") for n in range(PIECE_PRODUCTS)))
+    before = in_order(listed(app.test_client()), [("rating", True), ("name", False)])
+    response = app.test_client().get("/products?status=active&sort=-rating,name", buffered=False)
+    pieces = response.iter_encoded()
+    first = next(pieces)
+    moved, deleted, withdrawn = (before[place]["id"] for place in (-1, -2, -3))
+
+    changed(app, "update", moved, {"rating": 3})
+    changed(app, "delete", deleted)
+    changed(app, "update", withdrawn, {"status": Status.DISABLED})
+    changed(app, "insert", product_row(rating=3, status="active"))
+    found = json.loads(b"".join([first, *pieces]))
+
+    met = [product["id"] for product in found]
+    assert met == [each["id"] for each in before if each["id"] not in {deleted, withdrawn}]
+    assert (found[-1]["id"], found[-1]["rating"]) == (moved, 3)
+
+
+def test_a_stream_by_several_columns_of_which_the_rest_is_deleted_ends(app: Flask) -> None:
+    catalogue(app, *(product_row() for _ in range(PIECE_PRODUCTS)))
+    pieces = app.test_client().get("/products?sort=name,price", buffered=False).iter_encoded()
+    first = next(pieces)
+
+    empty(app)
+
+    found = json.loads(b"".join([first, *pieces]))
+    assert 0 < len(found) < PIECE_PRODUCTS
+
+
+def test_streams_by_several_columns_hold_bounded_memory(
+    sqlite_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue(sqlite_app, *(product_row() for _ in range(PIECE_PRODUCTS)))
+    monkeypatch.setattr(snapshots, "MAX_BYTES", 2 * 4 * PIECE_PRODUCTS)
+    several = parse(b"sort=name,price")
+
+    with sqlite_app.app_context():
+        first, second = several.stream(), several.stream()
+        with pytest.raises(ServiceUnavailable) as refused:
+            several.stream()
+        assert len(json.loads(b"".join(first))) == PIECE_PRODUCTS
+        third = several.stream()
+        del second
+        assert len(json.loads(b"".join(several.stream()))) == PIECE_PRODUCTS
+        assert len(json.loads(b"".join(third))) == PIECE_PRODUCTS
+        assert len(json.loads(b"".join(parse(b"sort=name").stream()))) == PIECE_PRODUCTS
+    assert refused.value.retry_after
+
+
 SORT_KEYS = (
     "must be id, name, price, rating, category or status, with a - prefix for descending order"
 )
+TWICE = "must have each column only once"
+NO_PRICE = "must be a price such as 9.99, or a range such as 5-10"
+NO_RATING = "must be a rating such as 4, or a range such as 2-4"
+REVERSED = "must have the lower end of the range first"
 DAMAGED = "must be a cursor from the Link header of a list with the same sort"
 
 
 @on_sqlite_only
 @pytest.mark.parametrize(
-    ("query", "faults"),
+    ("query", "expected"),
     [
         ("limt=5", [("limt", "is not a parameter; did you mean limit?")]),
         ("Sort=id", [("Sort", "is not a parameter; did you mean sort?")]),
@@ -292,18 +440,37 @@ DAMAGED = "must be a cursor from the Link header of a list with the same sort"
             "limit=1&offset=0&cursor=x",
             [("cursor", "must not be combined with offset"), ("cursor", DAMAGED)],
         ),
-        ("price=cheap", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
-        ("price=-5", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
-        ("price=1.999", [("price", "must be a price such as 9.99, or a range such as 5-10")]),
+        ("price=cheap", [("price", NO_PRICE)]),
+        ("price=-5", [("price", NO_PRICE)]),
+        ("price=5-", [("price", NO_PRICE)]),
+        ("price=1-2-3", [("price", NO_PRICE)]),
+        ("price=1.999", [("price", NO_PRICE)]),
+        ("price=10-5", [("price", REVERSED)]),
+        ("price=10-9.99", [("price", REVERSED)]),
         ("min_price=-1", [("min_price", "must be at least 0")]),
         ("max_price=1e400", [("max_price", "must be at most 9999999999.99")]),
         ("max_price=NaN", [("max_price", "must be a number")]),
-        ("rating=4.5", [("rating", "must be an integer")]),
+        ("rating=4.5", [("rating", NO_RATING)]),
+        ("rating=", [("rating", NO_RATING)]),
+        ("rating=-1", [("rating", NO_RATING)]),
+        ("rating=%D9%A3", [("rating", NO_RATING)]),
+        ("rating=4-2", [("rating", REVERSED)]),
+        ("rating=0-2147483648", [("rating", "must be at most 2147483647")]),
+        ("max_rating=-1", [("max_rating", "must be at least 0")]),
+        ("max_rating=1&max_rating=1", [("max_rating", "must be given only once")]),
         ("min_rating=2147483648", [("min_rating", "must be at most 2147483647")]),
         ("id=1&id=0", [("id", "must be at least 1")]),
         ("id=a", [("id", "must be an integer")]),
+        ("id=", [("id", "must be an integer")]),
+        ("id=1,,2", [("id", "must be an integer")]),
+        ("id=1,2&id=3,x", [("id", "must be an integer")]),
         ("status=gone", [("status", "must be 'active', 'disabled' or 'inactive'")]),
         ("sort=colour", [("sort", SORT_KEYS)]),
+        ("sort=", [("sort", SORT_KEYS)]),
+        ("sort=name&sort=", [("sort", SORT_KEYS)]),
+        ("sort=name,price,-name", [("sort", TWICE)]),
+        ("sort=price&sort=price", [("sort", TWICE)]),
+        ("sort=id,-id", [("sort", TWICE)]),
         ("count=yes", [("count", "must be true or false")]),
         ("q=%00", [("q", "must not contain U+0000")]),
         ("name=%FF", [("name", "must be Unicode, without unpaired surrogates")]),
@@ -312,7 +479,7 @@ DAMAGED = "must be a cursor from the Link header of a list with the same sort"
             "limit=0&rating=x&colour=red",
             [
                 ("colour", "is not a parameter"),
-                ("rating", "must be an integer"),
+                ("rating", NO_RATING),
                 ("limit", "must be at least 1"),
             ],
         ),
@@ -329,14 +496,37 @@ DAMAGED = "must be a cursor from the Link header of a list with the same sort"
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(
-    client: FlaskClient, query: str, faults: list[tuple[str, str]]
+    sqlite_app: Flask, query: str, expected: list[tuple[str, str]]
 ) -> None:
-    response = client.get(f"/products?{query}")
+    assert faults(sqlite_app.test_client().get(f"/products?{query}")) == expected
 
+
+def faults(response: TestResponse) -> list[tuple[str, str]]:
     assert response.status_code == 400
     assert response.mimetype == "application/problem+json"
     errors = response.get_json()["errors"]
-    assert [(fault["parameter"], fault["detail"]) for fault in errors] == faults
+    return [(fault["parameter"], fault["detail"]) for fault in errors]
+
+
+@pytest.mark.parametrize("count", ["true", "True", "TRUE", "tRuE", "false", "False", "FALSE"])
+def test_a_boolean_is_read_in_any_case(sqlite_app: Flask, count: str) -> None:
+    response = sqlite_app.test_client().get(f"/products?count={count}")
+
+    assert ("X-Total-Count" in response.headers) == (count.lower() == "true")
+
+
+def test_at_most_a_hundred_faults_of_a_query_are_named(sqlite_app: Flask) -> None:
+    names = ["limti", "x" * 101, *(f"p{number}" for number in range(998))]
+
+    response = sqlite_app.test_client().get(f"/products?{'&'.join(names)}")
+
+    named = faults(response)
+    assert len(named) == 100
+    assert named[:2] == [
+        ("limti", "is not a parameter; did you mean limit?"),
+        ("x" * 99 + "…", "is not a parameter"),
+    ]
+    assert response.get_json()["detail"].endswith("p97 is not a parameter; and 900 more errors")
 
 
 BY_NAME = (("name", False), ("id", False))
@@ -366,8 +556,7 @@ def test_a_cursor_is_short_and_gives_its_place_back() -> None:
         cursor.encode(([[]] * 3, 7), BY_NAME),
     ],
 )
-def test_a_damaged_or_foreign_cursor_is_refused(client: FlaskClient, cursor: str) -> None:
-    response = client.get(f"/products?limit=1&sort=name&cursor={quote(cursor)}")
+def test_a_damaged_or_foreign_cursor_is_refused(sqlite_app: Flask, cursor: str) -> None:
+    query = f"limit=1&sort=name&cursor={quote(cursor)}"
 
-    assert response.status_code == 400
-    assert response.get_json()["errors"] == [{"parameter": "cursor", "detail": DAMAGED}]
+    assert faults(sqlite_app.test_client().get(f"/products?{query}")) == [("cursor", DAMAGED)]

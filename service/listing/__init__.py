@@ -2,14 +2,15 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
-from service.database import execute
-from service.listing import cursor, statements
+from service.common.error_handlers import InvalidRequest
+from service.database import Recipe, execute
+from service.listing import cursor, snapshots, statements
 from service.listing.cursor import Key, Position
 from service.listing.statements import Filter
 
@@ -19,6 +20,9 @@ MAX_BATCH = 1_000
 # The size of a piece, which a stream holds in memory while its client does not read.
 PIECE_BYTES = 256 * 1024
 BY_ID: tuple[Key, ...] = (("id", False),)
+# A proxy such as nginx takes 4 KiB for the whole head of a response.
+MAX_LINK_BYTES = 3 * 1024
+TOO_LONG = f"must be shorter: with limit, the links to other pages exceed {MAX_LINK_BYTES} bytes"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Listing:
     values: Mapping[str, Any]
     sort: tuple[Key, ...] = BY_ID
     after: Position | None = None
+    ids: Sequence[int] | None = None
+    """The ids of the products that remain, if a snapshot has been taken."""
     limit: int | None = None
     offset: int | None = None
     is_counted: bool = False
@@ -37,41 +43,60 @@ class Listing:
 
     def count(self) -> int:
         """Return the number of products that match the filter, on all pages."""
-        return int(execute(statements.count(self.filter), self.values)[0][0])
+        return int(execute(Recipe(statements.count, (self.filter,)), self.values)[0][0])
 
     def rows(self, limit: int, offset: int = 0) -> list[str]:
         """Return at most ``limit`` products after the position as JSON, skipping ``offset``."""
         nulls = tuple(value is None for value in self.after) if self.after else None
         position = {f"after_{i}": value for i, value in enumerate(self.after or ())}
-        statement = statements.rows(self.filter, self.sort, nulls, bool(offset))
+        statement = Recipe(statements.rows, (self.filter, self.sort, nulls, bool(offset)))
         values = {**self.values, **position, "limit": limit, "offset": offset}
         return [row[0] for row in execute(statement, values)]
 
     def stream(self) -> Iterator[bytes]:
         """Return the pieces of a JSON array of all products; the first piece is fetched before."""
-        pieces = self._pieces()
-        return _from(next(pieces), pieces)
+        return fetched(self._array())
 
-    def _pieces(self) -> Iterator[bytes]:
-        """Yield pieces of about ``PIECE_BYTES``; rows that exceed a piece are fetched again.
+    def _array(self) -> Iterator[bytes]:
+        start = b"["
 
-        Between two pieces, neither rows nor a connection are held.
-        """
-        listing, size, start = self, FIRST_BATCH, b"["
-        while rows := listing.rows(size):
-            batch = [row.encode() for row in rows]
-            ends = list(accumulate(map(len, batch)))
-            count = max(bisect_right(ends, PIECE_BYTES), 1)
-            is_end = count == len(rows) < size
-            listing = replace(self, after=_position(rows[count - 1], self.sort))
-            size = min(max(count * PIECE_BYTES // ends[count - 1], 1), MAX_BATCH)
-            batch[0] = start + batch[0]
-            piece, start = b",".join(batch[:count]), b","
-            del rows, batch
-            yield piece
-            if is_end:
-                break
+        def render(rows: list[bytes]) -> bytes:
+            nonlocal start
+            rows[0] = start + rows[0]
+            start = b","
+            return b",".join(rows)
+
+        yield from self.pieces(render)
         yield b"]" if start == b"," else b"[]"
+
+    def pieces(self, render: Callable[[list[bytes]], bytes]) -> Iterator[bytes]:
+        """Yield what ``render`` returns for all products, in pieces of about ``PIECE_BYTES``.
+
+        Rows that exceed a piece are fetched again. Between two pieces, neither rows nor a
+        connection are held, but a snapshot is, if no index has the order.
+        """
+        if statements.is_indexed(self.sort):
+            yield from _pieces(self, render)
+            return
+        statement = Recipe(statements.sorted_ids, (self.filter, self.sort))
+        with snapshots.taken(lambda: execute(statement, self.values)[0][0] or "") as ids:
+            yield from _pieces(replace(self, ids=ids), render)
+
+    def batch(self, size: int) -> list[str]:
+        """Return the next rows; of a snapshot, a product that no longer matches is empty."""
+        if self.ids is None:
+            return self.rows(size)
+        wanted = list(self.ids[:size])
+        values = {**self.values, statements.LISTED: wanted}
+        rows = execute(Recipe(statements.listed, (self.filter,)), values)
+        found: dict[int, str] = {row[0]: row[1] for row in rows}
+        return [found.get(product_id, "") for product_id in wanted]
+
+    def rest(self, rows: list[str]) -> "Listing":
+        """Return the listing of what comes after these rows."""
+        if self.ids is None:
+            return replace(self, after=_position(rows[-1], self.sort))
+        return replace(self, ids=self.ids[len(rows) :])
 
     def page(self, limit: int, address: str) -> tuple[str, str]:
         """Return a page as a JSON array, and its Link header; ``address`` is the list's URL."""
@@ -84,21 +109,49 @@ class Listing:
         )
 
     def _links(self, limit: int, address: str, last: str | None) -> str:
-        """Return the Link header; ``last`` is the last product, or None without a next page."""
+        """Return the Link header; ``last`` is the last product, or None without a next page.
+
+        Raises ``InvalidRequest`` if it would exceed ``MAX_LINK_BYTES``.
+        """
         links = {}
         if last:
             links["next"] = f"&cursor={cursor.encode(_position(last, self.sort), self.sort)}"
         links["first"] = "" if self.offset is None else "&offset=0"
         if self.offset:
             links["prev"] = f"&offset={max(self.offset - limit, 0)}"
-        return ", ".join(
+        link = ", ".join(
             f'<{address}?{self.query}{place}>; rel="{rel}"' for rel, place in links.items()
         )
+        if len(link) > MAX_LINK_BYTES:
+            raise InvalidRequest([{"parameter": "query", "detail": TOO_LONG}])
+        return link
+
+
+def _pieces(listing: Listing, render: Callable[[list[bytes]], bytes]) -> Iterator[bytes]:
+    size = FIRST_BATCH
+    while rows := listing.batch(size):
+        batch = [row.encode() for row in rows]
+        ends = list(accumulate(map(len, batch)))
+        count = max(bisect_right(ends, PIECE_BYTES), 1)
+        is_end = count == len(rows) < size
+        listing = listing.rest(rows[:count])
+        size = min(max(count * PIECE_BYTES // max(ends[count - 1], 1), 1), MAX_BATCH)
+        found = [row for row in batch[:count] if row]
+        piece = render(found) if found else b""
+        del rows, batch, found
+        yield piece
+        if is_end:
+            break
 
 
 def _position(row: str, sort: tuple[Key, ...]) -> Position:
     product = DECODER.decode(row)
     return tuple(product[name] for name, _ in sort)
+
+
+def fetched(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the same pieces; the first one is fetched at once, so that its error is an answer."""
+    return _from(next(pieces, b""), pieces)
 
 
 def _from(piece: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:

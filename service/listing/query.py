@@ -1,6 +1,7 @@
 """Parser of the query string of a list."""
 
 import re
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 from typing import Any
@@ -9,66 +10,105 @@ from urllib.parse import quote, unquote
 from service.common.error_handlers import InputError, InvalidRequest
 from service.database.text import search_key
 from service.listing import Listing, cursor
-from service.listing.cursor import Key, Position
-from service.listing.statements import Filter
-from service.schemas import REQUIRES_LIMIT, ListQuery, query_parameters
+from service.listing.cursor import Key
+from service.schemas import REQUIRES_LIMIT, query_parameters
 
 CENT = Decimal("0.01")
+MAX_WORDS = 10
+TOO_MANY_WORDS = f"must have at most {MAX_WORDS} different words"
 INVALID_CURSOR = "must be a cursor from the Link header of a list with the same sort"
 LIKE_SPECIAL = re.compile(r"[%_\\]")
+# Longer query strings are not cached, so that the cache stays below a megabyte.
+MAX_CACHED_BYTES = 512
 
 
-@lru_cache(maxsize=256)
 def parse(query_string: bytes) -> Listing:
-    """Return the listing of a query string; raises ``InvalidRequest`` with all errors."""
+    """Return the listing of a query string.
+
+    Raises ``InvalidRequest`` with all errors, and ``RequestURITooLarge``.
+    """
+    return (_parse if len(query_string) > MAX_CACHED_BYTES else _cached)(query_string)
+
+
+def _parse(query_string: bytes) -> Listing:
     query, errors = query_parameters(query_string)
     sort = sort_keys(query.get("sort", []))
     after = cursor.decode(query["cursor"], sort) if "cursor" in query else None
     if "cursor" in query and after is None and not _has_error(errors, "sort"):
         errors.append({"parameter": "cursor", "detail": INVALID_CURSOR})
+    # Variants of a word are one word, and one condition.
+    words = list(dict.fromkeys(search_key(query.get("q", "")).split()))
+    if len(words) > MAX_WORDS:
+        errors.append({"parameter": "q", "detail": TOO_MANY_WORDS})
     if errors:
         raise InvalidRequest(errors)
-    return _listing(query, sort, after, _without_position(query_string))
-
-
-def _listing(
-    query: ListQuery, sort: tuple[Key, ...], after: Position | None, query_string: str
-) -> Listing:
-    conditions = _conditions(query)
+    values = _values(query, words)
     return Listing(
-        Filter(tuple((name, len(values)) for name, values in conditions.items())),
-        {f"{name}_{i}": v for name, values in conditions.items() for i, v in enumerate(values)},
+        tuple(values),
+        values,
         sort,
         after,
-        query.get("limit"),
-        query.get("offset"),
-        query.get("count", False),
-        query_string,
+        limit=query.get("limit"),
+        offset=query.get("offset"),
+        is_counted=query.get("count", False),
+        query=_without_position(query_string),
     )
+
+
+_cached = lru_cache(maxsize=256)(_parse)
 
 
 def _has_error(errors: list[InputError], parameter: str) -> bool:
     return any(error["parameter"] == parameter for error in errors)
 
 
-def _conditions(query: ListQuery) -> dict[str, list[Any]]:
-    """Return the values of each condition in ``statements.CONDITIONS`` that the query has."""
-    low, high = query.get("price", (None, None))
-    lowest = [amount for amount in (low, query.get("min_price")) if amount is not None]
-    highest = [amount for amount in (high, query.get("max_price")) if amount is not None]
-    conditions: dict[str, list[Any]] = {
-        "word": [_pattern(word) for word in dict.fromkeys(search_key(query.get("q", "")).split())],
-        "name": [_pattern(search_key(query["name"]))] if "name" in query else [],
-        "category": [search_key(category) for category in query.get("category", [])],
-        "status": query.get("status", []),
-        # Bounds are rounded to cents, so that both databases compare prices exactly.
-        "lowest": [max(lowest).quantize(CENT, ROUND_CEILING)] if lowest else [],
-        "highest": [min(highest).quantize(CENT, ROUND_FLOOR)] if highest else [],
-        "rating": [query["rating"]] if "rating" in query else [],
-        "min_rating": [query["min_rating"]] if "min_rating" in query else [],
-        "id": query.get("id", []),
+def _values(query: Mapping[str, Any], words: list[str]) -> dict[str, Any]:
+    """Return the conditions of ``statements.CONDITIONS`` that the query has, with their values."""
+    lowest, highest = _bounds(query, "price")
+    return {
+        **{f"word{i}": _pattern(word) for i, word in enumerate(words)},
+        **({"name": _pattern(search_key(query["name"]))} if "name" in query else {}),
+        **_category(query.get("category", [])),
+        **_one_or_many("status", "statuses", query.get("status", [])),
+        # Rounded to cents, so that both databases compare prices exactly.
+        **_between("price", _cents(lowest, ROUND_CEILING), _cents(highest, ROUND_FLOOR)),
+        **_between("rating", *_bounds(query, "rating")),
+        **_one_or_many("id", "ids", query.get("id", [])),
     }
-    return {name: values for name, values in conditions.items() if values}
+
+
+def _category(names: list[str]) -> dict[str, Any]:
+    """Return the condition on the category; an empty name means null."""
+    folded = [search_key(name) for name in names if name]
+    if "" not in names:
+        return _one_or_many("category", "categories", folded)
+    return {"categories_or_none": folded} if folded else {"no_category": None}
+
+
+def _one_or_many(one: str, many: str, values: list[Any]) -> dict[str, Any]:
+    distinct = list(dict.fromkeys(values))
+    if not distinct:
+        return {}
+    return {many: distinct} if distinct[1:] else {one: distinct[0]}
+
+
+def _bounds(query: Mapping[str, Any], name: str) -> tuple[Any, Any]:
+    """Return the lowest and the highest value of a range and of its ``min_`` and ``max_``."""
+    low, high = query.get(name, (None, None))
+    lows = [value for value in (low, query.get(f"min_{name}")) if value is not None]
+    highs = [value for value in (high, query.get(f"max_{name}")) if value is not None]
+    return max(lows, default=None), min(highs, default=None)
+
+
+def _cents(amount: Decimal | None, rounding: str) -> Decimal | None:
+    return None if amount is None else amount.quantize(CENT, rounding)
+
+
+def _between(name: str, lowest: Any, highest: Any) -> dict[str, Any]:
+    if lowest is not None and lowest == highest:
+        return {name: lowest}
+    ends = {f"min_{name}": lowest, f"max_{name}": highest}
+    return {end: value for end, value in ends.items() if value is not None}
 
 
 def _pattern(text: str) -> str:
@@ -77,12 +117,10 @@ def _pattern(text: str) -> str:
 
 
 def sort_keys(keys: list[str]) -> tuple[Key, ...]:
-    """Return the effective sort keys: the first one of each column, up to and including the id."""
-    sort: dict[str, bool] = {}
-    for key in [*keys, "id"]:
-        if "id" not in sort:
-            sort.setdefault(key.removeprefix("-"), key.startswith("-"))
-    return tuple(sort.items())
+    """Return the effective sort keys: those up to the id, which is added if it is missing."""
+    sort = [(key.removeprefix("-"), key.startswith("-")) for key in keys]
+    columns = [name for name, _ in sort]
+    return tuple(sort[: columns.index("id") + 1]) if "id" in columns else (*sort, ("id", False))
 
 
 def _without_position(query_string: bytes) -> str:

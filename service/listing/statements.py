@@ -1,71 +1,94 @@
-"""The SQL of lists: filters, keyset pagination and counts."""
+"""The SQL of lists: filters, keyset pagination, counts and snapshots."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
-    and_,
+    String,
     bindparam,
     func,
+    or_,
     select,
     union_all,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from service.database.lists import Joined, one_of
 from service.listing.cursor import Key
 from service.models import SEARCH_TEXT, ProductJSON, catalogue, like, product_json
 
-Parameters = list[BindParameter[Any]]
-CONDITIONS: dict[str, Callable[[Parameters], ColumnElement[bool]]] = {
-    "word": lambda words: and_(*(like(SEARCH_TEXT, word) for word in words)),
+# The conditions of a list. A statement is compiled once for each filter, so a filter does not
+# depend on the values: each name is a condition with one bind parameter of that name.
+Filter = tuple[str, ...]
+
+LISTED = "listed"
+_id, _category, _status = catalogue.c.id, catalogue.c.category, catalogue.c.status
+_folded = func.search_key(_category, type_=String())
+
+CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
+    "word": lambda word: like(SEARCH_TEXT, word),
     # The first condition is implied by the second one, but has the index.
-    "name": lambda parts: (
-        like(SEARCH_TEXT, parts[0]) & like(func.search_key(catalogue.c.name), parts[0])
-    ),
-    "category": func.search_key(catalogue.c.category).in_,
-    "status": catalogue.c.status.in_,
-    "lowest": lambda prices: catalogue.c.price >= prices[0],
-    "highest": lambda prices: catalogue.c.price <= prices[0],
-    "rating": lambda ratings: catalogue.c.rating == ratings[0],
-    "min_rating": lambda ratings: catalogue.c.rating >= ratings[0],
-    "id": catalogue.c.id.in_,
+    "name": lambda part: like(SEARCH_TEXT, part) & like(func.search_key(catalogue.c.name), part),
+    # One value has a condition of its own: only for equality PostgreSQL takes the order from an
+    # index. A category by price takes 0.2 ms instead of 12 ms at 300,000 products.
+    "category": lambda category: _folded == category,
+    "categories": lambda categories: one_of(_folded, categories),
+    "no_category": lambda _: _category.is_(None),
+    "categories_or_none": lambda categories: or_(one_of(_folded, categories), _category.is_(None)),
+    "status": lambda status: _status == status,
+    "statuses": lambda statuses: one_of(_status, statuses),
+    "price": lambda price: catalogue.c.price == price,
+    "min_price": lambda price: catalogue.c.price >= price,
+    "max_price": lambda price: catalogue.c.price <= price,
+    "rating": lambda rating: catalogue.c.rating == rating,
+    "min_rating": lambda rating: catalogue.c.rating >= rating,
+    "max_rating": lambda rating: catalogue.c.rating <= rating,
+    "id": lambda id_: _id == id_,
+    "ids": lambda ids: one_of(_id, ids),
+    LISTED: lambda ids: one_of(_id, ids),
 }
 
 
-@dataclass(frozen=True)
-class Filter:
-    """The conditions of a list, each with the number of its values.
-
-    The values are bind parameters, so that lists with the same conditions share a statement.
-    """
-
-    counts: tuple[tuple[str, int], ...]
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions as SQL expressions."""
-        return [
-            CONDITIONS[name]([bindparam(f"{name}_{i}") for i in range(count)])
-            for name, count in self.counts
-        ]
+def _conditions(filter_: Filter) -> list[ColumnElement[bool]]:
+    return [CONDITIONS[name.rstrip("0123456789")](bindparam(name)) for name in filter_]
 
 
-@lru_cache(maxsize=256)
 def count(filter_: Filter) -> Select[Any]:
     """Return the statement that counts the matching products."""
     return (
         select(func.count())
         .select_from(catalogue)
-        .where(*filter_.conditions())
-        .execution_options(prepare=not filter_.counts)
+        .where(*_conditions(filter_))
+        .execution_options(prepare=not filter_)
     )
 
 
-@lru_cache(maxsize=256)
+def is_indexed(sort: tuple[Key, ...]) -> bool:
+    """Return whether an index has this order; none has that of several columns before the id."""
+    return not sort[2:]
+
+
+def sorted_ids(filter_: Filter, sort: tuple[Key, ...]) -> Select[Any]:
+    """Return the statement of all matching ids in order, as decimal numbers with commas.
+
+    One text takes a tenth of the memory that as many rows take.
+    """
+    ids = select(_id).where(*_conditions(filter_)).order_by(*_order(catalogue.c, sort)).subquery()
+    return select(Joined(ids.c.id)).execution_options(prepare=False)
+
+
+def listed(filter_: Filter) -> Select[Any]:
+    """Return the statement of the matching products that the parameter ``LISTED`` has.
+
+    Its rows are an id and the product; they have no order.
+    """
+    conditions = _conditions((*filter_, LISTED))
+    return select(_id, product_json).where(*conditions).execution_options(prepare=False)
+
+
 def rows(
     filter_: Filter, sort: tuple[Key, ...], nulls: tuple[bool, ...] | None, skip: bool
 ) -> Select[Any]:
@@ -74,12 +97,11 @@ def rows(
     ``nulls`` is None for the first page. Otherwise it says which values of the position are
     null, and ``after_0``, ``after_1`` and so on are parameters for the values.
     """
-    # No index has the order of several columns, so the rows are sorted. Then only the rows of the
-    # page are rendered, not those that were sorted or skipped.
-    is_rendered_last = skip or bool(sort[1:-1])
+    # Rows that are sorted or skipped are rendered last: only those of the page.
+    is_rendered_last = skip or not is_indexed(sort)
     columns = [product_json.label("product"), *(catalogue.c[name] for name, _ in sort)]
     selected = select(*(catalogue.c if is_rendered_last else columns))
-    page = _page(selected.where(*filter_.conditions()), sort, nulls)
+    page = _page(selected.where(*_conditions(filter_)), sort, nulls)
     if skip:
         page = page.offset(bindparam("offset"))
     if is_rendered_last:
@@ -87,7 +109,8 @@ def rows(
         page = select(ProductJSON(*rows.c)).order_by(*_order(rows.c, sort))
     else:
         page = page.with_only_columns(page.selected_columns.product)
-    return page.execution_options(prepare=not filter_.counts)
+    # A connection keeps what it prepares: only the few statements that most clients send.
+    return page.execution_options(prepare=not filter_ and is_indexed(sort))
 
 
 def _page(
