@@ -165,6 +165,7 @@ def _probe_options(url: URL) -> dict[str, Any]:
 def _options(url: URL, **arguments: Any) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         arguments.setdefault("timeout", sqlite.BUSY_SECONDS)
+        arguments.setdefault("cached_statements", sqlite.CACHED_STATEMENTS)
     return {"isolation_level": "AUTOCOMMIT", "connect_args": arguments}
 
 

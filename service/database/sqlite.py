@@ -18,6 +18,8 @@ from service.database.sqlite_file import FileConnection, open_existing, sidecars
 from service.database.text import search_key
 
 BUSY_SECONDS = 5
+# Of each connection. The largest one of a list takes 0.2 MB; to prepare one takes 50 µs.
+CACHED_STATEMENTS = 16
 # The limit of a statement, as PostgreSQL has it; it is looked at every few milliseconds.
 STATEMENT_SECONDS = 5
 PROGRESS_INSTRUCTIONS = 100_000

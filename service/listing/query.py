@@ -18,7 +18,7 @@ MAX_WORDS = 10
 TOO_MANY_WORDS = f"must have at most {MAX_WORDS} different words"
 INVALID_CURSOR = "must be a cursor from the Link header of a list with the same sort"
 LIKE_SPECIAL = re.compile(r"[%_\\]")
-# Longer query strings are not cached, so that the cache stays below a megabyte.
+# Longer query strings are not cached, so that the cache takes at most two megabytes.
 MAX_CACHED_BYTES = 512
 
 
