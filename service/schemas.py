@@ -3,7 +3,6 @@
 import re
 from decimal import Decimal
 from difflib import get_close_matches
-from itertools import zip_longest
 from typing import Annotated, Any, LiteralString, NotRequired
 from urllib.parse import parse_qsl
 
@@ -410,10 +409,9 @@ def _combination_errors(values: dict[str, Any]) -> list[InputError]:
 
 
 def _unknown_errors(names: list[str]) -> list[InputError]:
-    messages = map(_unknown_message, names[:MAX_SUGGESTIONS])
     return [
-        {"parameter": name, "detail": detail}
-        for name, detail in zip_longest(names, messages, fillvalue=UNKNOWN)
+        {"parameter": name, "detail": _unknown_message(name) if i < MAX_SUGGESTIONS else UNKNOWN}
+        for i, name in enumerate(names)
     ]
 
 

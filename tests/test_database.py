@@ -1,15 +1,16 @@
-"""The way to the database: lost connections, and what a poor role is refused."""
+"""The way to the database: lost connections, long statements, and what a poor role is refused."""
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Select, create_engine, func, literal, make_url, select, text
 
-from service import create_app
+from service import create_app, database
+from service.database import sqlite
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, execute, logged, postgresql_database
 from tests.relay import Relay, relayed
@@ -112,3 +113,59 @@ def test_searches_work_where_the_role_may_not_create_the_extension(
     assert [product["name"] for product in found] == ["Théière ÉMAILLÉE"]
     assert caplog.text.count("Searches will be slow") == 1
     assert checked.exit_code == 0
+
+
+def counting(most: int) -> Select[int]:
+    """Return a statement that takes the longer the more it counts."""
+    numbers = select(literal(1).label("number")).cte(recursive=True)
+    more = select(numbers.c.number + 1).where(numbers.c.number < most)
+    return select(func.count()).select_from(numbers.union_all(more))
+
+
+def count_alone(most: int) -> int:
+    return int(database.execute(counting(most))[0][0])
+
+
+def count_in_transaction(most: int) -> int:
+    rows = database.in_transaction(lambda each: database.execute_in(each, counting(most)))
+    return int(rows[0][0])
+
+
+@pytest.fixture
+def counting_app(sqlite_app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    """Give an app on SQLite that counts; no statement of a request may take any time."""
+    monkeypatch.setattr(sqlite, "STATEMENT_SECONDS", 0)
+    app = create_app({"DATABASE_URI": sqlite_app.config["DATABASE_URI"]})
+    for count in (count_alone, count_in_transaction):
+        app.add_url_rule(
+            f"/{count.__name__}/<int:most>",
+            view_func=lambda most, c=count: str(c(most)),
+            endpoint=count.__name__,
+        )
+    yield app
+    dispose(app)
+
+
+@pytest.mark.parametrize("count", [count_alone, count_in_transaction])
+def test_a_long_statement_on_sqlite_is_503(
+    counting_app: Flask, count: Callable[[int], int]
+) -> None:
+    client = counting_app.test_client()
+
+    with logged(counting_app) as lines:
+        response = client.get(f"/{count.__name__}/1000000000000")
+        log = lines.getvalue()
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert "A statement took too long" in log
+    assert client.get(f"/{count.__name__}/9").text == "9"
+    assert client.post("/products", json=product_body()).status_code == 201
+
+
+@pytest.mark.parametrize("count", [count_alone, count_in_transaction])
+def test_a_command_on_sqlite_takes_as_long_as_it_takes(
+    counting_app: Flask, count: Callable[[int], int]
+) -> None:
+    with counting_app.app_context():
+        assert count(200_000) == 200_000

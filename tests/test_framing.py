@@ -690,6 +690,32 @@ def test_nothing_is_smuggled_through_nginx(
             assert has_product_1(proxies[proxy])
 
 
+def get(port: int, path: str) -> Answer:
+    """Get what is at a path with a request id that is as long as possible."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines.append(f"X-Request-ID: {'r' * 128}")
+    (answer,) = answers(exchange(port, "\r\n".join([*lines, "", ""]).encode()))
+    return answer
+
+
+def test_the_links_of_a_page_pass_nginx_or_are_refused(proxies: dict[str, int]) -> None:
+    query = "/products?limit=1&sort=-name,category"
+    ids = [1, 2, *range(2**31 - 98, 2**31)]
+    filters = ["&status=active"] * 100 + [f"&id={number}" for number in ids]
+    passed = []
+    for count in range(0, len(filters), 4):
+        answer = get(proxies["strict"], query + "".join(filters[:count]))
+        if answer.status != 200:
+            break
+        passed.append(answer.headers["Link"])
+
+    assert answer.status == 400
+    assert json.loads(answer.body)["errors"][0]["parameter"] == "query"
+    assert 2_900 < len(passed[-1]) <= 3_072
+    following, _, _ = passed[-1].removeprefix("<http://localhost").partition(">")
+    assert get(proxies["strict"], following).status == 200
+
+
 def kept_connections(server: Server) -> set[str]:
     """Return the addresses of those who are connected to the service."""
     port = f":{server.port:04X}"

@@ -328,14 +328,13 @@ LONG_LINK = "must be shorter: with limit, the links to other pages exceed 3072 b
 
 
 def test_links_are_no_longer_than_proxies_take(app: Flask) -> None:
-    catalogue(app, product_row(name="\U0001f600" * 255, category="\U0001f600" * 255), product_row())
+    longest = "\U0001f600" * 255
+    catalogue(app, product_row(name=longest, category=longest), product_row())
     client = app.test_client()
 
-    longest = client.get("/products?limit=1&sort=-category,name,id")
-    assert len(link(longest, "next") or "") > 2800
-    assert len(read(client.get(link(longest, "next") or ""))) == 1
-    for query in ("limit=1&q=" + "x" * 255 + "&sort=", "limit=2"):
-        assert len(client.get(f"/products?{query}").headers.get("Link", "")) <= 3072
+    first = client.get("/products?limit=1&sort=-category,name")
+    assert 2_800 < len(first.headers["Link"]) <= 3_072
+    assert len(read(client.get(link(first, "next") or ""))) == 1
     ids = ",".join(str(MAX_ID - number) for number in range(98))
     refused = client.get(f"/products?limit=1&sort=-category,name&id=1,2,{ids}")
     assert faults(refused) == [("query", LONG_LINK)]

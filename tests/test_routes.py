@@ -552,6 +552,50 @@ def test_all_faults_are_named_at_once(client: FlaskClient) -> None:
     assert everything(client).strip() == b"[]"
 
 
+MANY = 1_000
+FIRST = 100
+
+
+@pytest.mark.parametrize(
+    ("members", "detail"),
+    [
+        ([f'"m{number}": 1' for number in range(MANY)], "is not a member of a product"),
+        ([f'"m{number // 2}": 1' for number in range(2 * MANY)], "must be given only once"),
+    ],
+    ids=["unknown", "twice"],
+)
+def test_the_first_hundred_of_many_faults_are_named(
+    sqlite_app: Flask, members: list[str], detail: str
+) -> None:
+    body = f"{{{', '.join(members)}}}"
+
+    response = sqlite_app.test_client().patch("/products/1", data=body, content_type=JSON)
+
+    problem = assert_problem(response, 400)
+    named = {fault["pointer"]: fault["detail"] for fault in problem["errors"]}
+    assert named == {f"/m{number}": detail for number in range(FIRST)}
+    unnamed = MANY - FIRST if len(members) == MANY else 2 * MANY - FIRST
+    assert problem["detail"].endswith(f"m99 {detail}; and {unnamed} more errors")
+
+
+LONG = "~/é" * 40
+
+
+@pytest.mark.parametrize("is_given", [1, 2])
+def test_a_long_name_is_shortened_where_it_is_repeated(sqlite_app: Flask, is_given: int) -> None:
+    body = f"{{{', '.join([json.dumps(LONG) + ': 1'] * is_given)}}}"
+    client = sqlite_app.test_client()
+
+    problem = assert_problem(client.patch("/products/1", data=body, content_type=JSON), 400)
+
+    pointers = {fault["pointer"] for fault in problem["errors"]}
+    assert pointers == {("/" + "~0~1é" * 40)[:99] + "…"}
+    assert problem["detail"].startswith("~/é~/é")
+    for path in (f"/products/{LONG}", f"/{LONG}"):
+        assert len(assert_problem(client.get(path), 404)["detail"]) < 130
+    assert len(assert_problem(client.post(f"/apidocs/{LONG}"), 405)["detail"]) < 130
+
+
 @on_sqlite_only
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_wrong_id_is_named_beside_other_faults(client: FlaskClient, method: str) -> None:
