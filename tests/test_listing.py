@@ -1,6 +1,7 @@
 """Lists: what they hold, in which order, and that paging meets every product once."""
 
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import product as combinations
@@ -12,17 +13,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, event, insert, update
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.test import TestResponse
 
 from service.database import transaction
 from service.http.json_body import parse_number
-from service.listing import cursor, snapshots
+from service.listing import cursor, snapshots, statements
 from service.listing.query import parse
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
-from tests.helpers import empty, on_sqlite_only
+from tests.helpers import backend, empty, engine_of, on_sqlite_only
 
 COLUMNS = ("id", "name", "price", "rating", "category", "status")
 Product = dict[str, Any]
@@ -305,6 +306,46 @@ def test_all_lists_of_one_filter_share_a_statement(count: int) -> None:
         return parse("&".join(values).encode()).filter
 
     assert filter_of(count) == filter_of(2) != filter_of(1)
+
+
+def plan_of(app: Flask, query: bytes) -> str:
+    """Return how the database reads a page where it must not read the whole table or sort it."""
+    listing = parse(query)
+    page = statements.rows(listing.filter, listing.sort, None, skip=False)
+    is_sqlite = backend(app) == "sqlite"
+    with engine_of(app).connect() as connection:
+        if not is_sqlite:
+            for method in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+                connection.exec_driver_sql(f"SET enable_{method} = off")
+
+        @event.listens_for(connection, "before_cursor_execute", retval=True)
+        def explain(_: object, __: object, sql: str, values: object, *___: object) -> Any:
+            return f"EXPLAIN {'QUERY PLAN' if is_sqlite else ''} {sql}", values
+
+        plan = connection.execute(page, {**listing.values, "limit": 20}).all()
+        connection.invalidate()
+    return "\n".join(str(row[-1]) for row in plan)
+
+
+@pytest.mark.parametrize("query", [b"category=x&sort=price", b"category=x&sort=-price&limit=9"])
+def test_a_category_by_price_is_read_in_the_order_of_an_index(
+    postgresql_app: Flask, query: bytes
+) -> None:
+    plan = plan_of(postgresql_app, query)
+
+    assert re.search(r"Index Cond: .* = 'x'::", plan)
+    assert "Sort" not in plan
+
+
+@pytest.mark.parametrize(
+    "query", [b"category=x&category=y&sort=price,name", b"id=1,2,3&sort=price"]
+)
+def test_one_of_several_values_is_found_by_an_index(postgresql_app: Flask, query: bytes) -> None:
+    assert re.search(r"Index Cond: .* = ANY", plan_of(postgresql_app, query))
+
+
+def test_one_of_several_ids_is_found_by_its_key_on_sqlite(sqlite_app: Flask) -> None:
+    assert "USING INTEGER PRIMARY KEY" in plan_of(sqlite_app, b"id=1,2,3&sort=price")
 
 
 def test_variants_of_a_word_are_one_word(client: FlaskClient) -> None:
