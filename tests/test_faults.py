@@ -23,8 +23,9 @@ from flask import Flask
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
+from service import create_app
 from tests.factories import product_body
-from tests.helpers import app_with_tables, engine_of, wait_for
+from tests.helpers import app_with_tables, dispose, empty, engine_of, wait_for
 from tests.load import LOST, Load, under_load
 from tests.server import Server, serving
 
@@ -137,9 +138,9 @@ def postgresql() -> Iterator[PostgreSQL]:
         postgresql.stop()
 
 
-@pytest.fixture
-def app(postgresql: PostgreSQL) -> Iterator[Flask]:
-    """Make tables that belong to a role without any privilege."""
+@pytest.fixture(scope="module")
+def module_app(postgresql: PostgreSQL) -> Iterator[Flask]:
+    """Create tables that belong to a role without any privilege."""
     name = f"products_{uuid4().hex}"
     uri = make_url(postgresql.uri).set(database=name)
     postgresql.execute(
@@ -156,13 +157,26 @@ def app(postgresql: PostgreSQL) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def shop(app: Flask, postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Shop]:
-    with serving(app.config["DATABASE_URI"], tmp_path / "log", WEB_CONCURRENCY="2") as server:
+def app(module_app: Flask) -> Flask:
+    """Return the app of the module, without products."""
+    return empty(module_app)
+
+
+@pytest.fixture(scope="module")
+def server(module_app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run one service for the module: it has to survive every fault."""
+    log = tmp_path_factory.mktemp("faults") / "log"
+    with serving(module_app.config["DATABASE_URI"], log, WEB_CONCURRENCY="2") as server:
         wait_for(lambda: len(server.workers()) >= 2, SECONDS)
-        with under_load(server, CLIENTS) as load:
-            yield Shop(app, server, load, postgresql)
-        assert "Traceback" not in server.log.read_text()
-        assert_every_outage_says_when_to_come_back(load)
+        yield server
+
+
+@pytest.fixture
+def shop(app: Flask, postgresql: PostgreSQL, server: Server) -> Iterator[Shop]:
+    with under_load(server, CLIENTS) as load:
+        yield Shop(app, server, load, postgresql)
+    assert "Traceback" not in server.log.read_text()
+    assert_every_outage_says_when_to_come_back(load)
 
 
 def assert_every_outage_says_when_to_come_back(load: Load) -> None:
@@ -236,12 +250,12 @@ def test_postgresql_is_frozen_for_a_while(shop: Shop) -> None:
     assert_writes_are_stored_once(shop)
 
 
-def test_a_silent_database_is_given_up_by_all_connections_together(
+def test_an_unresponsive_database_ends_the_waits_of_all_connections(
     app: Flask, postgresql: PostgreSQL
 ) -> None:
-    engine = engine_of(app)
-    engine.dispose()  # a command made the tables, and commands wait for as long as it takes
-    with app.test_request_context(), engine.connect() as first, engine.connect() as second:
+    own = create_app({"DATABASE_URI": app.config["DATABASE_URI"]})
+    engine = engine_of(own)
+    with own.test_request_context(), engine.connect() as first, engine.connect() as second:
         postgresql.signal(signal.SIGSTOP)
         try:
             with pytest.raises(OperationalError):
@@ -252,6 +266,7 @@ def test_a_silent_database_is_given_up_by_all_connections_together(
             assert time.monotonic() - began < 1
         finally:
             postgresql.signal(signal.SIGCONT)
+    dispose(own)
 
 
 def test_the_connection_limit_is_reached(shop: Shop) -> None:
@@ -379,15 +394,20 @@ def test_a_request_in_flight_at_sigterm_is_finished(
     assert "Traceback" not in server.log.read_text()
 
 
-def test_no_acknowledged_write_is_lost_at_sigterm(shop: Shop) -> None:
-    shop.server.process.terminate()
+def test_no_acknowledged_write_is_lost_at_sigterm(app: Flask, tmp_path: Path) -> None:
+    uri = app.config["DATABASE_URI"]
+    with (
+        serving(uri, tmp_path / "log", WEB_CONCURRENCY="2") as server,
+        under_load(server, CLIENTS) as load,
+    ):
+        server.process.terminate()
 
-    assert shop.server.process.wait(SECONDS) == 0
-    shop.load.stop()
-    assert shop.load.statuses() <= {200, 201, LOST}
-    with psycopg.connect(libpq(shop.app.config["DATABASE_URI"])) as connection:
+        assert server.process.wait(SECONDS) == 0
+        load.stop()
+        assert load.statuses() <= {200, 201, LOST}
+    with psycopg.connect(libpq(uri)) as connection:
         stored = Counter(name for (name,) in connection.execute("SELECT name FROM products"))
-    assert {a.name for a in shop.load.answers if a.status == 201} <= stored.keys()
+    assert {a.name for a in load.answers if a.status == 201} <= stored.keys()
     assert set(stored.values()) == {1}
 
 
