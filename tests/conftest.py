@@ -24,6 +24,7 @@ from tests.helpers import (
     postgresql_database,
 )
 from tests.manifests import Manifest, rendered
+from tests.pgbouncer import PGBOUNCER, PgBouncer, pgbouncer
 
 DATABASES = ("sqlite", "postgresql")
 # Tests do not need the data after a crash of the operating system.
@@ -65,6 +66,15 @@ def postgresql_server() -> Iterator[str]:
             server.psql(f"ALTER SYSTEM SET {setting} = off")
         server.psql("SELECT pg_reload_conf()")
         yield server.get_uri().replace("postgresql:", "postgresql+psycopg:", 1)
+
+
+@pytest.fixture(scope="session")
+def bouncer(postgresql_server: str) -> Iterator[PgBouncer]:
+    """Run PgBouncer in front of PostgreSQL."""
+    if PGBOUNCER is None:
+        pytest.skip("PgBouncer is not installed (Debian: pgbouncer)")
+    with pgbouncer(postgresql_server) as bouncer:
+        yield bouncer
 
 
 @pytest.fixture(scope="session")

@@ -105,5 +105,14 @@ def serving(
         assert response.status == 200
         yield server
     finally:
-        process.terminate()
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a process, and kill it if it does not end in time."""
+    process.terminate()
+    try:
         process.wait(STOP_SECONDS)
+    finally:
+        process.kill()
+        process.wait()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from importlib.util import find_spec
@@ -18,10 +18,11 @@ import urllib3
 
 from service.http.security_headers import DEFAULTS, POLICY
 from tests.factories import product_body
-from tests.helpers import app_with_tables
-from tests.server import ROOT, STOP_SECONDS
+from tests.helpers import app_with_tables, dispose, postgresql_database
+from tests.server import ROOT, STOP_SECONDS, stop
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}")
+BEHIND_PGBOUNCER = "ours, behind PgBouncer"
 SERVERS = {
     "ours": (*GUNICORN, "wsgi:app"),
     "gthread": (*GUNICORN, "--worker-class", "gthread", "--threads", "2", "wsgi:app"),
@@ -30,6 +31,7 @@ SERVERS = {
         *("--blocking-threads", "2", "wsgi:app"),
     ),
     "flask run": ("flask", "run", "--port", "{port}"),
+    BEHIND_PGBOUNCER: (*GUNICORN, "wsgi:app"),
 }
 NEEDS_GRANIAN = pytest.mark.skipif(not find_spec("granian"), reason="Granian is not installed")
 MARKS = {"Granian": NEEDS_GRANIAN}
@@ -197,8 +199,7 @@ def running(command: tuple[str, ...], log: Path, **settings: str) -> Iterator[in
         assert response.status == 200
         yield port
     finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
+        stop(process)
     assert "Traceback" not in log.read_text()
 
 
@@ -206,20 +207,29 @@ def running(command: tuple[str, ...], log: Path, **settings: str) -> Iterator[in
     scope="module", params=[pytest.param(name, marks=MARKS.get(name, ())) for name in SERVERS]
 )
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Run the app under one server after the other, on an SQLite file with two products."""
+    """Run the app under one server after the other, on a database with two products.
+
+    The database is an SQLite file, or PostgreSQL if the app is behind PgBouncer.
+    """
     folder = tmp_path_factory.mktemp("servers")
-    uri = f"sqlite:///{folder / 'products.db'}"
     settings = {
-        "DATABASE_URI": uri,
+        "DATABASE_URI": f"sqlite:///{folder / 'products.db'}",
         "WEB_CONCURRENCY": "1",
         "REQUIRE_IF_MATCH": "true",
         "MAX_CONTENT_LENGTH": str(MOST_BYTES),
     }
-    with app_with_tables(uri) as app:
+    with ExitStack() as stack:
+        uri = settings["DATABASE_URI"]
+        if request.param == BEHIND_PGBOUNCER:
+            bouncer = request.getfixturevalue("bouncer")
+            server = request.getfixturevalue("postgresql_server")
+            uri = stack.enter_context(postgresql_database(server))
+            settings |= {"DATABASE_URI": bouncer.uri(uri), "DATABASE_PGBOUNCER": "true"}
+        app = stack.enter_context(app_with_tables(uri))
         for _ in range(2):
             assert app.test_client().post("/products", json=KETTLE).status_code == 201
-    with running(SERVERS[request.param], folder / "log", **settings) as port:
-        yield port
+        dispose(app)
+        yield stack.enter_context(running(SERVERS[request.param], folder / "log", **settings))
 
 
 def ask(
