@@ -17,7 +17,6 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 30
 DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE = 24, 1
-NOT_COVERED = {"COVERAGE_PROCESS_CONFIG": ""}
 
 
 @dataclass
@@ -61,6 +60,11 @@ def obey_permissions() -> None:
     ctypes.CDLL(None).prctl(DROP_FROM_BOUNDING_SET, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 
+def coverage_config() -> str:
+    """Return the setting that measures the coverage of a process, if that of the tests is."""
+    return os.environ.get("COVERAGE_PROCESS_CONFIG", "")
+
+
 @contextmanager
 def serving(
     uri: str,
@@ -68,20 +72,17 @@ def serving(
     root: Path = ROOT,
     before: Callable[[], None] | None = None,
     port: int = 0,
-    is_covered: bool = False,
     **settings: str,
 ) -> Iterator[Server]:
     """Serve the database at ``uri`` until the end of the block; the tables must exist.
 
     ``root`` is the service's directory; ``before`` is called in its process before it starts.
-    Without ``port`` it listens on a free one. ``is_covered`` measures its coverage, if that is
-    measured at all: it costs a third of the CPU time, so one server of each kind is enough.
+    Without ``port`` it listens on a free one. Its coverage is not measured, unless the setting
+    ``COVERAGE_PROCESS_CONFIG`` is that of the tests: it costs a third of the CPU time.
     """
     with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
         port = listener.getsockname()[1]
-        environment = os.environ | {"DATABASE_URI": uri} | settings
-        if not is_covered:
-            environment |= NOT_COVERED
+        environment = os.environ | {"COVERAGE_PROCESS_CONFIG": "", "DATABASE_URI": uri} | settings
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from service.database import db, transaction
 from tests.factories import product_body
 from tests.helpers import app_with_tables, execute, postgresql_database, wait_for
-from tests.server import ROOT, Server, serving
+from tests.server import ROOT, Server, coverage_config, serving
 
 THREADS = 8
 POSTS = 25
@@ -77,7 +77,7 @@ def sqlite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = folder / "log"
     with (
         app_with_tables(uri),
-        serving(uri, log, is_covered=True, WEB_CONCURRENCY="2") as server,
+        serving(uri, log, COVERAGE_PROCESS_CONFIG=coverage_config(), WEB_CONCURRENCY="2") as server,
     ):
         yield server
 
@@ -279,7 +279,16 @@ def test_the_longest_link_can_be_followed(tables: Flask, tmp_path: Path) -> None
     assert [first["name"][-1], second["name"][-1]] == ["a", "b"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("empty_database", "number"),
+    [
+        ("sqlite", signal.SIGINT),
+        ("sqlite", signal.SIGQUIT),
+        ("sqlite", signal.SIGTERM),
+        ("postgresql", signal.SIGTERM),
+    ],
+    indirect=["empty_database"],
+)
 def test_a_signal_ends_it_cleanly(tables: Flask, tmp_path: Path, number: signal.Signals) -> None:
     with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
         workers = server.workers()
