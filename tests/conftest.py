@@ -17,6 +17,7 @@ from service.config import Settings
 from service.database import sqlite
 from tests.factories import product_body
 from tests.helpers import (
+    DATABASES,
     GIVEN_POSTGRESQL,
     app_with_tables,
     dispose,
@@ -26,7 +27,6 @@ from tests.helpers import (
 from tests.manifests import Manifest, rendered
 from tests.pgbouncer import PGBOUNCER, PgBouncer, pgbouncer
 
-DATABASES = ("sqlite", "postgresql")
 # Tests do not need the data after a crash of the operating system.
 NOT_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from service import create_app
 from service.database import db, transaction
 
+DATABASES = ("sqlite", "postgresql")
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
 WAIT_SECONDS = 20
 PAUSE_SECONDS = 0.01

@@ -209,9 +209,20 @@ def sqlite(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def server(sqlite: str, tmp_path: Path) -> Iterator[Server]:
-    """Give a service of one worker on SQLite that has one product."""
+    """Run a service with one worker and one product, whose memory no other test has used."""
     with serving(sqlite, tmp_path / "log", WEB_CONCURRENCY="1") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a service with one worker and one product for tests that do not measure memory."""
+    folder = tmp_path_factory.mktemp("shared")
+    uri = f"sqlite:///{folder / 'products.db'}"
+    with app_with_tables(uri) as app:
+        insert_products(app, 1)
+        with serving(uri, folder / "log", WEB_CONCURRENCY="1") as server:
+            yield server
 
 
 @dataclass
@@ -695,9 +706,9 @@ def chunks_of_one_byte(body: bytes) -> bytes:
     return POST + CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + LAST_CHUNK
 
 
-def test_chunks_of_one_byte_cost_little(server: Server) -> None:
+def test_chunks_of_one_byte_cost_little(shared_server: Server) -> None:
     few, many = (
-        min(cost(server, chunks_of_one_byte(PRODUCT.ljust(count)))[0] for _ in range(3))
+        min(cost(shared_server, chunks_of_one_byte(PRODUCT.ljust(count)))[0] for _ in range(3))
         for count in (CHUNKS // 4, CHUNKS)
     )
 
@@ -705,17 +716,17 @@ def test_chunks_of_one_byte_cost_little(server: Server) -> None:
     assert many < 8 * few
 
 
-def test_chunks_of_one_byte_hold_up_nobody(server: Server) -> None:
+def test_chunks_of_one_byte_hold_up_nobody(shared_server: Server) -> None:
     sent = chunks_of_one_byte(PRODUCT.ljust(CHUNKS))
 
     def post_five(_: int) -> list[int]:
-        return [cost(server, sent)[1] for _ in range(5)]
+        return [cost(shared_server, sent)[1] for _ in range(5)]
 
     with ThreadPoolExecutor(4) as pool:
         posts = [pool.submit(post_five, number) for number in range(4)]
         waits = []
         while not all(each.done() for each in posts):
-            waits.append(seconds_to_ask(server, "/products/1"))
+            waits.append(seconds_to_ask(shared_server, "/products/1"))
 
     assert [each.result() for each in posts] == [[201] * 5] * 4
     assert statistics.median(waits) < PROMPT_SECONDS
@@ -867,14 +878,14 @@ LAST_BYTES = 30
 
 
 @pytest.mark.slow
-def test_slow_clients_keep_nobody_waiting_and_are_all_answered(server: Server) -> None:
+def test_slow_clients_keep_nobody_waiting_and_are_all_answered(shared_server: Server) -> None:
     post = upload(len(PRODUCT)) + PRODUCT
     requests = [GET if number % 2 else post for number in range(SLOW)]
     with ExitStack() as stack:
-        standing = [stack.enter_context(connected(server)) for _ in range(STANDING)]
+        standing = [stack.enter_context(connected(shared_server)) for _ in range(STANDING)]
         for client in standing:
             client.sendall(post[:-LAST_BYTES])
-        slow = [stack.enter_context(connected(server)) for _ in range(SLOW)]
+        slow = [stack.enter_context(connected(shared_server)) for _ in range(SLOW)]
         for client, request in zip(slow, requests, strict=True):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.sendall(request[:-LAST_BYTES])
@@ -882,7 +893,7 @@ def test_slow_clients_keep_nobody_waiting_and_are_all_answered(server: Server) -
         for place in range(-LAST_BYTES, 0):
             for client, request in zip(slow, requests, strict=True):
                 client.sendall(request[place:][:1])
-            waits.append(seconds_to_ask(server, "/products/1"))
+            waits.append(seconds_to_ask(shared_server, "/products/1"))
         for client in standing:
             client.sendall(post[-LAST_BYTES:])
 

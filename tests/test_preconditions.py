@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.factories import product_body
-from tests.helpers import app_with_tables, on_sqlite_only
+from tests.helpers import DATABASES, app_with_tables, on_sqlite_only, postgresql_database
 from tests.server import Server, serving
 
 WRITERS = 8
@@ -23,13 +23,21 @@ def tag(client: FlaskClient) -> str:
     return client.post("/products", json=product_body(rating=0)).headers["ETag"]
 
 
-@pytest.fixture
-def server(empty_database: str, tmp_path: Path) -> Iterator[Server]:
-    with (
-        app_with_tables(empty_database),
-        serving(empty_database, tmp_path / "log", WEB_CONCURRENCY="2", WEB_THREADS="4") as server,
-    ):
-        yield server
+@pytest.fixture(scope="module", params=DATABASES)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Run two workers on either database."""
+    folder = tmp_path_factory.mktemp("server")
+    with ExitStack() as stack:
+        uri = f"sqlite:///{folder / 'products.db'}"
+        if request.param == "postgresql":
+            postgresql = request.getfixturevalue("postgresql_server")
+            uri = stack.enter_context(postgresql_database(postgresql))
+        stack.enter_context(app_with_tables(uri))
+        yield stack.enter_context(
+            serving(uri, folder / "log", WEB_CONCURRENCY="2", WEB_THREADS="4")
+        )
 
 
 @on_sqlite_only
