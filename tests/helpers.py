@@ -19,7 +19,7 @@ from service.database import db, transaction
 
 DATABASES = ("sqlite", "postgresql")
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
-WAIT_SECONDS = 20
+WAIT_SECONDS = 30
 PAUSE_SECONDS = 0.01
 # For a test of what the app does without regard to the database.
 on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)

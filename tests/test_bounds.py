@@ -82,7 +82,7 @@ def cpu_seconds(server: Server) -> float:
 def growth(server: Server) -> Iterator[Callable[[], int]]:
     """Give what says by how many bytes the memory of its worker was larger than now, at most."""
     assert server.ask("GET", "/products?limit=1")[0].status == 200
-    assert requests_in_progress(server) >= 0
+    requests_in_progress(server)  # what it imports at first is no growth
     worker = only_worker(server)
     Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak is what it has now
     before = kibibytes(worker, "VmRSS")

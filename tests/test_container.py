@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,10 +119,8 @@ def is_healthy(environment: dict[str, str]) -> bool:
 
 
 def wait_until_healthy(environment: dict[str, str], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_healthy(environment):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+    wait_for(lambda: is_healthy(environment) or process.poll() is not None)
+    assert process.poll() is None
 
 
 def files(root: Path) -> dict[Path, float]:

@@ -5,18 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from typing import Any, cast
+from contextlib import contextmanager, suppress
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError, OperationalError
-from sqlalchemy.pool import QueuePool
 
 from service import create_app, database
 from service.database import MAX_RETRIES, postgresql
+from service.database.engine import POOL_TIMEOUT_SECONDS
 from service.database.postgresql import CircuitBreaker
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, engine_of, execute, logged, wait_for
@@ -311,48 +310,41 @@ def test_a_slow_statement_keeps_nobody_from_a_server_that_is_well(
     dispose(app)
 
 
-@pytest.mark.parametrize("instant", ["checkout", "commit"])
-def test_a_connection_goes_back_to_the_pool_when_the_server_falls_silent(
-    postgresql_app: Flask,
-    stocked_client: FlaskClient,
-    monkeypatch: pytest.MonkeyPatch,
-    instant: str,
+POOL_SIZE = 2
+
+
+def test_a_pool_without_a_free_connection_is_503(
+    postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
-    app = with_parameters(postgresql_app)
-    client, engine = app.test_client(), engine_of(app)
-    committed = postgresql.BoundedConnection.commit
+    uri = make_url(postgresql_app.config["DATABASE_URI"])
+    patient = uri.update_query_dict({"options": "-c lock_timeout=20s -c statement_timeout=20s"})
+    app = create_app(
+        {"DATABASE_URI": patient.render_as_string(hide_password=False), "WEB_THREADS": POOL_SIZE}
+    )
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
-    def commit_and_hear_no_more(connection: postgresql.BoundedConnection) -> None:
-        committed(connection)
-        cast(
-            CircuitBreaker, connection.breaker
-        ).is_open = True  # as another one has waited in vain meanwhile
+    def change(rating: int) -> int:
+        body = {"rating": rating}
+        return app.test_client().patch("/products/1", json=body).status_code
 
-    def hear_no_more(connection: postgresql.BoundedConnection, *_: object) -> None:
-        cast(CircuitBreaker, connection.breaker).is_open = True
+    with ThreadPoolExecutor(POOL_SIZE) as threads:
+        with another_session(postgresql_app) as other, logged(app) as log:
+            other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
+            changes = [threads.submit(change, rating) for rating in range(POOL_SIZE)]
+            wait_for(lambda: other.scalar(waiting) == POOL_SIZE)
 
-    with app.test_request_context(), closing(engine.raw_connection()) as pooled:
-        breaker = cast(Any, pooled.driver_connection).breaker
-    for rating in range(1001, 1004):
-        with monkeypatch.context() as meanwhile:
-            if instant == "commit":
-                meanwhile.setattr(postgresql.BoundedConnection, "commit", commit_and_hear_no_more)
-            else:
-                event.listen(engine, "checkout", hear_no_more)
-            response = client.patch(
-                "/products/1", json={"rating": rating}, headers={"If-Match": "*"}
-            )
-        if instant == "checkout":
-            event.remove(engine, "checkout", hear_no_more)
-        assert breaker.is_open
-        assert client.get("/products/1").status_code == 503
-        breaker.is_open = False
+            began = time.monotonic()
+            response = app.test_client().get("/products/1")
+            waited = time.monotonic() - began
 
-        assert response.status_code == (200 if instant == "commit" else 503)
-        assert cast(QueuePool, engine.pool).checkedout() == 0
-        found = client.get("/products/1")
-        assert found.status_code == 200
-        assert (found.get_json()["rating"] == rating) == (instant == "commit")
+            assert not any(each.done() for each in changes)
+            assert "All database connections are in use" in log.getvalue()
+        assert [each.result() for each in changes] == [200] * POOL_SIZE
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) > 0
+    assert POOL_TIMEOUT_SECONDS <= waited < POOL_TIMEOUT_SECONDS + 1
+    assert app.test_client().get("/products/1").status_code == 200
     dispose(app)
 
 

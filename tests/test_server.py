@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import struct
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from service.database import db, transaction
+from service.database import db, sqlite, transaction
 from tests.factories import product_body
 from tests.helpers import app_with_tables, execute, postgresql_database, wait_for
 from tests.server import ROOT, Server, coverage_config, serving
@@ -146,6 +147,29 @@ def test_clients_that_post_at_once_to_sqlite_all_succeed(sqlite_server: Server) 
     assert {number: stored[number] for number in stored.keys() - before} == {
         number: name for _, number, name in answers
     }
+
+
+def test_a_write_that_waits_too_long_for_another_one_on_sqlite_is_503(
+    sqlite_server: Server,
+) -> None:
+    path = sqlite_server.log.parent / "products.db"
+    _, product = sqlite_server.ask("POST", "/products", product_body())
+    with ThreadPoolExecutor(1) as pool:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            write = pool.submit(sqlite_server.ask, "POST", "/products", product_body())
+            read, found = sqlite_server.ask("GET", f"/products/{product['id']}")
+            is_read_first = not write.done()
+            response, problem = write.result(SECONDS)
+            waited = time.monotonic() - began
+
+    assert (read.status, found) == (200, product)
+    assert is_read_first
+    assert (response.status, problem["status"]) == (503, 503)
+    assert int(response.headers["Retry-After"]) > 0
+    assert sqlite.BUSY_SECONDS <= waited < sqlite.BUSY_SECONDS + 2
+    assert sqlite_server.ask("POST", "/products", product_body())[0].status == 201
 
 
 def kibibytes(pid: int, name: str) -> int:
