@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from service.config import load_settings
+from tests.helpers import wait_for
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 30

@@ -154,15 +154,17 @@ def test_a_write_that_waits_too_long_for_another_one_on_sqlite_is_503(
 ) -> None:
     path = sqlite_server.log.parent / "products.db"
     _, product = sqlite_server.ask("POST", "/products", product_body())
-    with ThreadPoolExecutor(1) as pool:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            began = time.monotonic()
-            write = pool.submit(sqlite_server.ask, "POST", "/products", product_body())
-            read, found = sqlite_server.ask("GET", f"/products/{product['id']}")
-            is_read_first = not write.done()
-            response, problem = write.result(SECONDS)
-            waited = time.monotonic() - began
+    with (
+        ThreadPoolExecutor(1) as pool,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        write = pool.submit(sqlite_server.ask, "POST", "/products", product_body())
+        read, found = sqlite_server.ask("GET", f"/products/{product['id']}")
+        is_read_first = not write.done()
+        response, problem = write.result(SECONDS)
+        waited = time.monotonic() - began
 
     assert (read.status, found) == (200, product)
     assert is_read_first
