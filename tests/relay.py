@@ -5,7 +5,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 from sqlalchemy.engine import URL, make_url
 
@@ -19,6 +19,8 @@ class Relay:
     def __init__(self, server: URL) -> None:
         self._server = server
         self._generation = 0
+        self._is_relaying = Event()
+        self._is_relaying.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         Thread(target=self._accept, daemon=True).start()
@@ -29,6 +31,14 @@ class Relay:
         So a client cannot know beforehand that its connection is dead. New ones are relayed.
         """
         self._generation += 1
+
+    def hold(self) -> None:
+        """Accept new connections, but relay none of them before ``release``."""
+        self._is_relaying.clear()
+
+    def release(self) -> None:
+        """Relay new connections again, and those that were held."""
+        self._is_relaying.set()
 
     def close(self) -> None:
         """Accept no more connections."""
@@ -44,6 +54,7 @@ class Relay:
             Thread(target=self._relay, args=(client, self._generation), daemon=True).start()
 
     def _relay(self, client: socket.socket, generation: int) -> None:
+        self._is_relaying.wait()
         with client, self._connect() as server:
             other = {client: server, server: client}
             while True:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from typing import cast
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from service import create_app, database
 from service.database import MAX_RETRIES, postgresql
@@ -19,6 +21,7 @@ from service.database.engine import POOL_TIMEOUT_SECONDS
 from service.database.postgresql import CircuitBreaker
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, engine_of, execute, logged, wait_for
+from tests.relay import relayed
 
 WRITES = [
     ("POST", "/products", {}),
@@ -37,6 +40,17 @@ OUTAGES = [
     *("08006", "25006", "25P03", "53100", "53200", "53300", "55P03"),
     *("57014", "57P01", "57P02", "57P03", "58030"),
 ]
+
+NO_TIMEOUTS = "-c statement_timeout=0 -c lock_timeout=0"
+WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+WAITING_LONG = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    " AND clock_timestamp() - query_start > '2 seconds' AND datname = current_database()"
+)
+COMMITTING = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND wait_event = 'PgSleep'"
+    " AND datname = current_database()"
+)
 
 Fault = Callable[..., None]
 writes = pytest.mark.parametrize(("method", "path", "headers"), WRITES)
@@ -196,14 +210,13 @@ def test_a_fault_of_our_own_is_500(
 def test_the_service_does_its_work_in_spite_of_a_deadlock(
     postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     change, lock = {"rating": 5}, text("LOCK TABLE products IN SHARE MODE")
     with another_session(postgresql_app) as other, ThreadPoolExecutor(1) as pool:
         other.execute(lock)  # lets the other lock its row, but not change it
         answer = pool.submit(
             stocked_client.patch, "/products/1", json=change, headers={"If-Match": "*"}
         )
-        wait_for(lambda: answer.done() or other.scalar(waiting) > 0)
+        wait_for(lambda: answer.done() or other.scalar(WAITING) > 0)
         assert not answer.done()
         # Whoever waits first looks for a deadlock first, and so gives way: the service, unless
         # the machine is so busy that this session begins to wait after that.
@@ -217,9 +230,13 @@ def test_the_service_does_its_work_in_spite_of_a_deadlock(
 
 
 def with_parameters(app: Flask, **parameters: str) -> Flask:
-    """Make another app on the same database, with parameters in its URI."""
-    uri = make_url(app.config["DATABASE_URI"]).update_query_dict(parameters)
-    return create_app({"DATABASE_URI": uri.render_as_string(hide_password=False)})
+    """Return another app on the same database, with parameters in its URI."""
+    return app_at(app.config["DATABASE_URI"], **parameters)
+
+
+def app_at(uri: str, **parameters: str) -> Flask:
+    url = make_url(uri).update_query_dict(parameters)
+    return create_app({"DATABASE_URI": url.render_as_string(hide_password=False)})
 
 
 def limits(app: Flask) -> dict[str, str]:
@@ -292,7 +309,7 @@ def test_a_slow_statement_keeps_nobody_from_a_server_that_is_well(
     postgresql_app: Flask, method: str
 ) -> None:
     """The longest that a request may take, as the server sets no limit here."""
-    app = with_parameters(postgresql_app, options="-c statement_timeout=0 -c lock_timeout=0")
+    app = with_parameters(postgresql_app, options=NO_TIMEOUTS)
     client, others = app.test_client(), app.test_client()
     assert others.get("/products/1").status_code == 200
     with another_session(postgresql_app) as session:
@@ -310,28 +327,57 @@ def test_a_slow_statement_keeps_nobody_from_a_server_that_is_well(
     dispose(app)
 
 
-POOL_SIZE = 2
+def test_a_commit_succeeds_although_the_breaker_opens_before_its_answer(
+    postgresql_app: Flask, stocked_client: FlaskClient, fault: Fault
+) -> None:
+    assert stocked_client.post("/products", json=product_body()).status_code == 201
+    fault(f"PERFORM pg_sleep({postgresql.ANSWER_SECONDS - 1})", 1, AT_COMMIT)
+    with relayed(postgresql_app.config["DATABASE_URI"]) as (uri, relay):
+        app = app_at(uri, options=NO_TIMEOUTS)
+        with (
+            ThreadPoolExecutor(2) as threads,
+            engine_of(postgresql_app).connect() as watcher,
+            another_session(postgresql_app) as other,
+        ):
+            other.execute(text("SELECT FROM products WHERE id = 2 FOR UPDATE"))
+            timed_out = threads.submit(app.test_client().patch, "/products/2", json={"rating": 2})
+            wait_for(lambda: watcher.scalar(WAITING_LONG) == 1)
+            committed = threads.submit(
+                app.test_client().patch,
+                "/products/1",
+                json={"rating": 1},
+                headers={"If-Match": "*"},
+            )
+            wait_for(lambda: watcher.scalar(COMMITTING) == 1)
+            relay.hold()  # keeps the breaker open, as no probe is answered
+
+            assert timed_out.result().status_code == 503
+            assert not committed.done()
+            assert committed.result().status_code == 200
+            assert app.test_client().get("/products/1").status_code == 503
+        relay.release()
+        wait_for(lambda: app.test_client().get("/products/1").status_code == 200)
+
+        assert app.test_client().get("/products/1").get_json()["rating"] == 1
+        assert cast(QueuePool, engine_of(app).pool).checkedout() == 0
+        dispose(app)
 
 
 def test_a_pool_without_a_free_connection_is_503(
     postgresql_app: Flask, stocked_client: FlaskClient
 ) -> None:
-    uri = make_url(postgresql_app.config["DATABASE_URI"])
-    patient = uri.update_query_dict({"options": "-c lock_timeout=20s -c statement_timeout=20s"})
-    app = create_app(
-        {"DATABASE_URI": patient.render_as_string(hide_password=False), "WEB_THREADS": POOL_SIZE}
-    )
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    app = with_parameters(postgresql_app, options=NO_TIMEOUTS)
+    size = cast(QueuePool, engine_of(app).pool).size()
 
     def change(rating: int) -> int:
         body = {"rating": rating}
         return app.test_client().patch("/products/1", json=body).status_code
 
-    with ThreadPoolExecutor(POOL_SIZE) as threads:
+    with ThreadPoolExecutor(size) as threads:
         with another_session(postgresql_app) as other, logged(app) as log:
             other.execute(text("SELECT FROM products WHERE id = 1 FOR UPDATE"))
-            changes = [threads.submit(change, rating) for rating in range(POOL_SIZE)]
-            wait_for(lambda: other.scalar(waiting) == POOL_SIZE)
+            changes = [threads.submit(change, rating) for rating in range(size)]
+            wait_for(lambda: other.scalar(WAITING) == size)
 
             began = time.monotonic()
             response = app.test_client().get("/products/1")
@@ -339,7 +385,7 @@ def test_a_pool_without_a_free_connection_is_503(
 
             assert not any(each.done() for each in changes)
             assert "All database connections are in use" in log.getvalue()
-        assert [each.result() for each in changes] == [200] * POOL_SIZE
+        assert [each.result() for each in changes] == [200] * size
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
