@@ -50,7 +50,7 @@ class OwnService:
             return
         self.stop()
         self._settings = settings
-        server = serving(self._uri, self._log, ROOT, None, self._port, False, **settings)
+        server = serving(self._uri, self._log, ROOT, None, self._port, **settings)
         self._server = self._running.enter_context(server)
         self._port = self._server.port
 
