@@ -45,12 +45,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     error_handlers.init_app(app)
     app.before_request(bridge.raise_refusal)
     trusted_hosts.init_app(app, exempt=operations.NAME)
-    auth.init_app(app)
+    tokens = auth.init_app(app)
     cors.init_app(app)
     cli_commands.init_app(app, demo.products, "products")
 
     app.register_blueprint(routes.blueprint)
-    operations.init_app(app, metrics)
+    operations.init_app(app, metrics, tokens)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)
 

@@ -8,7 +8,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from service.common.error_handlers import RETRY_AFTER_SECONDS, outage_message
 from service.database import db, revisions, sqlite
 from service.database.engine import probe
-from service.http import auth
+from service.http.auth import Tokens
 from service.http.json_body import JSON
 from service.metrics import Metrics
 from service.openapi.components import HEALTH
@@ -19,11 +19,30 @@ OK = '{"status": "OK"}'
 NO_ANSWER = "The database does not answer"
 
 
-def init_app(app: Flask, metrics: Metrics) -> None:
-    """Register the views; /metrics returns ``metrics``."""
+def init_app(app: Flask, metrics: Metrics, tokens: Tokens) -> None:
+    """Register the views of what is counted in ``metrics`` and what is wrong with ``tokens``."""
     blueprint = Blueprint(NAME, __name__)
-    blueprint.get("/health")(get_health)
-    blueprint.get("/readyz")(get_readiness)
+
+    @blueprint.get("/health")
+    @operation({JSON: HEALTH})
+    def get_health() -> Response:
+        """Return 200 while the process runs; does not use the database."""
+        return Response(OK, content_type=JSON)
+
+    @blueprint.get("/readyz")
+    @operation({JSON: HEALTH}, failures=(503,), details={503: NO_ANSWER})
+    def get_readiness() -> Response:
+        """Return 200 if the database answers and has the required schema, else 503.
+
+        While the tokens cannot be read, writes are 503. As reads continue, that is 200 with a
+        `detail`.
+        """
+        fault = tokens.load().fault
+        if error := _database_error():
+            raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
+        if fault:
+            return jsonify(status="OK", detail=f"Writes are 503: {fault}")
+        return Response(OK, content_type=JSON)
 
     @blueprint.get("/metrics")
     @operation({"text/plain": {"type": "string"}})
@@ -32,27 +51,6 @@ def init_app(app: Flask, metrics: Metrics) -> None:
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     app.register_blueprint(blueprint)
-
-
-@operation({JSON: HEALTH})
-def get_health() -> Response:
-    """Return 200 while the process runs; does not use the database."""
-    return Response(OK, content_type=JSON)
-
-
-@operation({JSON: HEALTH}, failures=(503,), details={503: NO_ANSWER})
-def get_readiness() -> Response:
-    """Return 200 if the database answers and has the required schema, else 503.
-
-    While the tokens cannot be read, writes are 503. As reads continue, that is 200 with a `detail`.
-    """
-    fault = auth.fault()
-    error = _database_error()
-    if error:
-        raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
-    if fault:
-        return jsonify(status="OK", detail=f"Writes are 503: {fault}")
-    return Response(OK, content_type=JSON)
 
 
 def _database_error() -> str | None:

@@ -40,6 +40,7 @@ FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     404: ({"path": "/products/7"}, {}),
     412: ({"headers": {"If-Match": '"another"'}}, {}),
     413: ({"json": {"name": "x" * 2**20}}, {}),
+    414: ({"query_string": "q=" + "x" * 2**13}, {}),
     415: ({"content_type": "text/plain"}, {}),
     428: ({}, {"REQUIRE_IF_MATCH": "true"}),
     503: ({}, {"DATABASE_URI": "postgresql+psycopg://nobody@127.0.0.1:{port}/none"}),

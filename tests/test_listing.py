@@ -24,7 +24,7 @@ from service.listing import cursor, snapshots, statements
 from service.listing.query import parse
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
-from tests.helpers import backend, empty, engine_of, on_sqlite_only
+from tests.helpers import backend, empty, engine_of
 
 COLUMNS = ("id", "name", "price", "rating", "category", "status")
 Product = dict[str, Any]
@@ -478,7 +478,6 @@ REVERSED = "must have the lower end of the range first"
 DAMAGED = "must be a cursor from the Link header of a list with the same sort"
 
 
-@on_sqlite_only
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -601,7 +600,6 @@ def test_a_cursor_is_short_and_gives_its_place_back() -> None:
     assert cursor.decode(CURSOR, BY_NAME) == ("Kettle", 7)
 
 
-@on_sqlite_only
 @pytest.mark.parametrize(
     "cursor",
     [

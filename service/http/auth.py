@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import click
-from flask import Flask, current_app, request
+from flask import Flask, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import ServiceUnavailable, Unauthorized
@@ -97,8 +97,8 @@ def _digests(pairs: str) -> dict[str, bytes]:
     return {name: sha256(token.encode()).digest() for name, token in parse_tokens(pairs).items()}
 
 
-def init_app(app: Flask) -> None:
-    """Require a token for each write, if API_TOKENS or API_TOKENS_FILE is set.
+def init_app(app: Flask) -> Tokens:
+    """Require a token for each write, if API_TOKENS or API_TOKENS_FILE is set; return the tokens.
 
     Raises ``ConfigurationError`` if both are set. A missing or invalid file raises nothing, so that
     a worker that is replaced meanwhile serves reads.
@@ -106,11 +106,12 @@ def init_app(app: Flask) -> None:
     pairs, file = app.config["API_TOKENS"].get_secret_value(), app.config["API_TOKENS_FILE"]
     if pairs and file:
         raise ConfigurationError("Set either API_TOKENS or API_TOKENS_FILE, not both")
-    app.extensions["tokens"] = tokens = Tokens(pairs, file, app.logger)
+    tokens = Tokens(pairs, file, app.logger)
     if is_required(app):
         _require_tokens(app, tokens)
     if _will_serve():
         _log_tokens(app, tokens)
+    return tokens
 
 
 def refuse_invalid_file(file: str) -> None:
@@ -126,12 +127,6 @@ def refuse_invalid_file(file: str) -> None:
 def is_required(app: Flask) -> bool:
     """Return whether a write requires a token."""
     return bool(app.config["API_TOKENS"].get_secret_value() or app.config["API_TOKENS_FILE"])
-
-
-def fault() -> str:
-    """Return what is wrong with the file of tokens, and log it; an empty string if nothing is."""
-    tokens: Tokens = current_app.extensions["tokens"]
-    return tokens.load().fault
 
 
 def _require_tokens(app: Flask, tokens: Tokens) -> None:

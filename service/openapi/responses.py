@@ -63,6 +63,9 @@ FAILURES = {
     status.HTTP_413_CONTENT_TOO_LARGE: Failure(
         "The body is too large.", "The body is larger than 1048576 bytes"
     ),
+    status.HTTP_414_URI_TOO_LONG: Failure(
+        "The query string is too long.", "The query string is longer than 8192 bytes"
+    ),
     status.HTTP_428_PRECONDITION_REQUIRED: Failure(
         "The service requires If-Match.",
         "If-Match is required: send the ETag of the representation to change",
