@@ -19,6 +19,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.test import TestResponse
 
 from service.database import transaction
+from service.database.text import search_key
 from service.http.json_body import parse_number
 from service.listing import cursor, snapshots, statements
 from service.listing.query import parse
@@ -107,18 +108,18 @@ def is_in(number: Decimal | int, range_: str) -> bool:
 
 def searched(product: Product) -> list[str]:
     texts = (product[name] for name in ("name", "description", "category"))
-    return [text.casefold() for text in texts if text is not None]
+    return [search_key(text) for text in texts if text is not None]
 
 
 MODEL: dict[str, Callable[[Product, Any], bool]] = {
     "q": lambda product, q: all(
-        any(word in text for text in searched(product)) for word in q.casefold().split()
+        any(word in text for text in searched(product)) for word in search_key(q).split()
     ),
-    "name": lambda product, part: part.casefold() in product["name"].casefold(),
+    "name": lambda product, part: search_key(part) in search_key(product["name"]),
     "category": lambda product, names: (
         "" in names
         if product["category"] is None
-        else product["category"].casefold() in [name.casefold() for name in names if name]
+        else search_key(product["category"]) in [search_key(name) for name in names if name]
     ),
     "status": lambda product, names: product["status"] in [name.lower() for name in names],
     "price": lambda product, range_: is_in(product["price"], range_),

@@ -437,19 +437,17 @@ def test_a_client_that_resets_its_connection_before_its_answer_is_no_failure(
 ) -> None:
     with serving(uri_of(postgresql_tables), tmp_path / "log", WEB_CONCURRENCY="1") as server:
         server.ask("POST", "/products", product_body())
-        with (
-            postgresql_tables.app_context(),
-            transaction() as other,
-            connected(server) as connection,
-        ):
+        with postgresql_tables.app_context(), transaction() as other:
             other.execute(text("SELECT FROM products FOR UPDATE"))
-            connection.sendall(
-                b"PATCH /products/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n"
-                b'Content-Type: application/json\r\n\r\n{"rating":5}'
-            )
-            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            wait_for(lambda: other.scalar(waiting) == 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            with connected(server) as connection:
+                connection.sendall(
+                    b"PATCH /products/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n"
+                    b'Content-Type: application/json\r\n\r\n{"rating":5}'
+                )
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                wait_for(lambda: other.scalar(waiting) == 1)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            server.ask("GET", "/health")  # the event loop sees the reset first
         wait_for(lambda: '"PATCH"' in server.log.read_text())
         assert server.ask("GET", "/products/1")[1]["rating"] == 5
 
