@@ -1,4 +1,4 @@
-"""The table of products: columns, constraints, indexes, and the JSON of a product in SQL."""
+"""The tables: columns, constraints, indexes; and the JSON of a product in SQL."""
 
 import enum
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     CheckConstraint,
     ColumnElement,
@@ -128,7 +129,24 @@ class Product(Base):
     )
 
 
+class IdempotencyKey(Base):
+    """A key of a POST, and the answer that is kept for it; null while the POST is running."""
+
+    __tablename__ = "idempotency_keys"
+
+    writer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """The name of the token, or an empty string for those who need none."""
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(32))
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    """In seconds since 1970."""
+    status: Mapped[int | None]
+    headers: Mapped[str | None] = mapped_column(Text)
+    body: Mapped[str | None] = mapped_column(Text)
+
+
 products: Table = Product.metadata.tables[Product.__tablename__]
+idempotency_keys: Table = Product.metadata.tables[IdempotencyKey.__tablename__]
 
 # The source of every SELECT: only the columns of the model, also if a later version adds some.
 catalogue = select(products).subquery(products.name)

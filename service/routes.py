@@ -1,6 +1,7 @@
 """The blueprint of /products: one view for each operation."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug.routing import BaseConverter
 from service.common import status
 from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.http import idempotency
 from service.http.json_body import JSON
 from service.http.preconditions import (
     entity_tag,
@@ -22,10 +24,17 @@ from service.http.preconditions import (
     require_preconditions,
 )
 from service.listing.query import parse
-from service.models import MAX_ID, catalogue, product_json, products, returning_json
+from service.models import (
+    MAX_ID,
+    catalogue,
+    idempotency_keys,
+    product_json,
+    products,
+    returning_json,
+)
 from service.openapi.components import BODY, PATCH, PRODUCT, PRODUCTS
 from service.openapi.decorator import operation
-from service.openapi.parameters import IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
+from service.openapi.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
 from service.schemas import changed_members, new_product, whole_product
 
 change_operation = partial(
@@ -96,12 +105,25 @@ def list_products() -> Response:
 @operation(
     {JSON: PRODUCT},
     success=status.HTTP_201_CREATED,
-    headers=("ETag", "Location"),
-    failures=(400, 401, 403, 413, 415, 503),
+    headers=("ETag", "Idempotent-Replayed", "Location"),
+    failures=(400, 401, 403, 409, 413, 415, 422, 503),
     body=BODY,
+    parameters=(IDEMPOTENCY_KEY,),
 )
 def create_product() -> Response:
-    """Create a product."""
+    """Create a product.
+
+    With `Idempotency-Key` it can be repeated safely: only the first request creates a product.
+    """
+    key = idempotency.key_of(request)
+    if key is None:
+        return _create(execute)
+    return idempotency.once(
+        idempotency_keys, request, key, lambda connection: _create(partial(execute_in, connection))
+    )
+
+
+def _create(execute: Callable[[Statement, dict[str, Any]], Rows]) -> Response:
     product_id, product = execute(_insert, new_product(request))[0]
     return _response(product, status.HTTP_201_CREATED, Location=f"{_collection_url()}/{product_id}")
 

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any, cast
@@ -12,10 +13,12 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, create_engine, make_url, text
+from flask.testing import FlaskClient
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from service import create_app
 from service.database import db, transaction
+from tests.factories import product_body
 
 DATABASES = ("sqlite", "postgresql")
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
@@ -26,6 +29,7 @@ on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 # One round trip, in a fifth of the time of TRUNCATE.
 EMPTY_POSTGRESQL = """
     DELETE FROM products;
+    DELETE FROM idempotency_keys;
     SELECT setval(pg_get_serial_sequence('products', 'id'), 1, false);
 """
 
@@ -79,9 +83,10 @@ def execute(app: Flask, *statements: str) -> None:
 
 
 def empty(app: Flask) -> Flask:
-    """Delete all products, and restart the ids at 1."""
+    """Delete all products and keys, and restart the ids at 1."""
     if backend(app) == "sqlite":
-        execute(app, "DELETE FROM products", "DELETE FROM sqlite_sequence")
+        tables = ("products", "idempotency_keys", "sqlite_sequence")
+        execute(app, *(f"DELETE FROM {table}" for table in tables))
     else:
         with app.app_context(), db.engine.connect() as connection:
             connection.exec_driver_sql(EMPTY_POSTGRESQL)
@@ -103,6 +108,30 @@ def logged(app: Flask) -> Iterator[io.StringIO]:
         yield lines
         if before is not None:
             stream.setStream(before)
+
+
+@contextmanager
+def running_post(app: Flask, key: str) -> Iterator[FlaskClient]:
+    """Keep a POST with this Idempotency-Key running, on PostgreSQL; give a client."""
+    other = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "WEB_THREADS": 4})
+    client, headers = other.test_client(), {"Idempotency-Key": key}
+    with ThreadPoolExecutor(1) as pool:
+        with app.app_context(), transaction() as connection:
+            connection.execute(text("LOCK TABLE products IN SHARE MODE"))
+            post = other.test_client().post
+            first = pool.submit(post, "/products", json=product_body(), headers=headers)
+            wait_for(lambda: is_waiting(connection))
+            yield client
+        assert first.result().status_code == 201
+    dispose(other)
+
+
+def is_waiting(connection: Connection) -> bool:
+    """Return whether another transaction waits for this one, on PostgreSQL."""
+    mine = (
+        "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    )
+    return connection.execute(text(mine)).first() is not None
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

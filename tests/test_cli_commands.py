@@ -54,6 +54,16 @@ def test_db_create_without_a_terminal_keeps_the_rows(postgresql_app: Flask) -> N
     assert count(postgresql_app) == 1
 
 
+def test_db_create_names_each_table_with_rows(postgresql_app: Flask) -> None:
+    add_product(postgresql_app)
+    columns = "writer, key, fingerprint, expires_at"
+    execute(postgresql_app, f"INSERT INTO idempotency_keys ({columns}) VALUES ('', 'a', '', 1)")
+
+    result = postgresql_app.test_cli_runner().invoke(args=["db-create"])
+
+    assert "The tables idempotency_keys and products have rows, which" in result.stderr
+
+
 def test_db_create_does_not_ask_for_an_empty_table(runner: FlaskCliRunner) -> None:
     assert runner.invoke(args=["db-create"]).exit_code == 0
 

@@ -11,7 +11,16 @@ from tests.factories import product_body
 SHOP = "https://shop.example.com"
 OFFICE = "http://localhost:3000"
 TOKEN = "x" * 43
-EXPOSED = {"ETag", "Link", "Location", "Retry-After", "X-Request-ID", "X-Total-Count"}
+EXPOSED = {
+    "Content-Disposition",
+    "ETag",
+    "Idempotent-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "X-Request-ID",
+    "X-Total-Count",
+}
 
 
 @pytest.fixture

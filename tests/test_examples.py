@@ -12,13 +12,16 @@ from jsonschema import Draft202012Validator
 
 from service import create_app
 from tests.factories import product_body
-from tests.helpers import dispose, operations
+from tests.helpers import dispose, operations, running_post
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+KETTLE = product_body(name="Kettle")
+KEY = {"Idempotency-Key": "one"}
+USED = {"Idempotency-Key": "used"}
 REQUESTS: dict[str, dict[str, Any]] = {
     "listProducts": {"path": "/products", "query_string": "limit=1&count=true"},
-    "createProduct": {"method": "POST", "path": "/products", "json": product_body()},
+    "createProduct": {"method": "POST", "path": "/products", "json": KETTLE, "headers": KEY},
     "getProduct": {"path": "/products/1"},
     "replaceProduct": {"method": "PUT", "path": "/products/1", "json": product_body()},
     "updateProduct": {"method": "PATCH", "path": "/products/1", "json": {"rating": 5}},
@@ -29,6 +32,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "getOpenApi": {"path": "/openapi.json"},
     "getApiDocs": {"path": "/apidocs"},
     "getService": {"path": "/", "headers": {"Accept": JSON}},
+}
+# Where an operation fails in another way than others.
+OWN_FAULTS: dict[tuple[str, int], dict[str, Any]] = {
+    ("deleteProduct", 404): {"path": "/products/0"},  # 204 for each possible id
 }
 INVALID = product_body(price="9.99", colour="red")
 # What is different in a request that fails, and in the settings of the service that answers it.
@@ -42,6 +49,7 @@ FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     413: ({"json": {"name": "x" * 2**20}}, {}),
     414: ({"query_string": "q=" + "x" * 2**13}, {}),
     415: ({"content_type": "text/plain"}, {}),
+    422: ({"headers": USED}, {}),
     428: ({}, {"REQUIRE_IF_MATCH": "true"}),
     503: ({}, {"DATABASE_URI": "postgresql+psycopg://nobody@127.0.0.1:{port}/none"}),
 }
@@ -95,7 +103,7 @@ def test_each_operation_and_status_code_is_asked_for(document: dict[str, Any]) -
 
     assert set(found) == set(REQUESTS)
     codes = {code for operation in found.values() for code in operation["responses"]}
-    assert codes == {"200", "201", "204"} | {str(code) for code in FAULTS}
+    assert codes == {"200", "201", "204", "409"} | {str(code) for code in FAULTS}
 
 
 def shape(value: Any) -> Any:
@@ -114,9 +122,9 @@ def test_the_example_of_a_success_looks_like_the_answer(
         client.post("/products", json=product_body())
     code, documented = next(iter(operations(document)[name]["responses"].items()))
 
-    response = client.open(**REQUESTS[name])
+    first, response = (client.open(**REQUESTS[name]) for _ in range(2))
 
-    assert response.status_code == int(code)
+    assert first.status_code == response.status_code == int(code)
     assert set(documented["headers"]) <= set(response.headers.keys())
     assert [response.mimetype or ""] == list(documented.get("content", [""]))[:1]
     media = documented.get("content", {}).get(JSON, {})
@@ -140,18 +148,30 @@ def service_with(database: str, settings: dict[str, str]) -> Iterator[FlaskClien
 def test_the_example_of_a_failure_is_the_answer(
     sqlite_app: Flask, document: dict[str, Any], code: int
 ) -> None:
-    sqlite_app.test_client().post("/products", json=product_body())
+    sqlite_app.test_client().post("/products", json=product_body(), headers=USED)
     fault, settings = FAULTS[code]
     with service_with(sqlite_app.config["DATABASE_URI"], settings) as client:
-        for name, operation in operations(document).items():
-            if documented := operation["responses"].get(str(code)):
-                response = client.open(**REQUESTS[name] | fault)
-                if (name, code) == ("deleteProduct", 404):  # 204 for each possible id
-                    response = client.delete("/products/0")
+        each_answer_is_its_example(document, client, code, fault)
 
-                assert response.status_code == code, name
-                assert set(documented["headers"]) <= set(response.headers.keys()), name
-                if code >= 400:
-                    example = documented["content"][PROBLEM]["example"]
-                    same = {"request_id": example["request_id"]}
-                    assert response.get_json() | same == example, name
+
+def test_the_example_of_a_request_that_is_running_is_the_answer(
+    postgresql_app: Flask, document: dict[str, Any]
+) -> None:
+    with running_post(postgresql_app, USED["Idempotency-Key"]) as client:
+        each_answer_is_its_example(document, client, 409, {"headers": USED})
+
+
+def each_answer_is_its_example(
+    document: dict[str, Any], client: FlaskClient, code: int, fault: dict[str, Any]
+) -> None:
+    """Compare the failures of all operations that document this status code."""
+    for name, operation in operations(document).items():
+        if documented := operation["responses"].get(str(code)):
+            response = client.open(**REQUESTS[name] | OWN_FAULTS.get((name, code), fault))
+
+            assert response.status_code == code, name
+            assert set(documented["headers"]) <= set(response.headers.keys()), name
+            if code >= 400:
+                example = documented["content"][PROBLEM]["example"]
+                same = {"request_id": example["request_id"]}
+                assert response.get_json() | same == example, name

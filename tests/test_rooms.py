@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"config"},
     "database": {"config"},
     "common": {"config", "database", "server"},
-    "http": {"config", "common", "metrics"},
+    "http": {"config", "common", "database", "metrics"},
     "models": {"database"},
     "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},

@@ -55,7 +55,7 @@ def db_create(yes: bool) -> None:
         sqlite.create_file(db.engine.url)
     with _transaction() as connection:
         if not yes and connection.dialect.name != "sqlite":
-            _confirm_deletion(_table_with_rows(connection, db.metadata))
+            _confirm_deletion(_tables_with_rows(connection, db.metadata))
         db.metadata.drop_all(connection)
         revisions.drop_version_table(connection)
     upgrade()
@@ -137,22 +137,23 @@ def _insert_batches(table: str, rows: Iterator[dict[str, Any]], count: int) -> N
             bar.update(len(batch))
 
 
-def _table_with_rows(connection: Connection, metadata: MetaData) -> str | None:
+def _tables_with_rows(connection: Connection, metadata: MetaData) -> list[str]:
     inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        if inspector.has_table(table.name):
-            # A table of another version may lack columns of the model, so none is selected.
-            row = connection.execute(select(literal(1)).select_from(table).limit(1)).first()
-            if row:
-                return table.name
-    return None
+    tables = [table for table in metadata.sorted_tables if inspector.has_table(table.name)]
+    # A table of another version may lack columns of the model, so none is selected.
+    return [
+        table.name
+        for table in tables
+        if connection.execute(select(literal(1)).select_from(table).limit(1)).first()
+    ]
 
 
-def _confirm_deletion(table: str | None) -> None:
+def _confirm_deletion(tables: list[str]) -> None:
     """Ask for confirmation; raise ``ClickException`` if standard input is not a terminal."""
-    if table is None:
+    if not tables:
         return
-    warning = f"The table {table} has rows, which will be deleted."
+    subject = "The table {} has" if len(tables) == 1 else "The tables {} have"
+    warning = f"{subject.format(' and '.join(tables))} rows, which will be deleted."
     if not sys.stdin.isatty():
         raise click.ClickException(f"{warning} Use --yes to confirm.")
     click.confirm(f"{warning} Continue?", abort=True)

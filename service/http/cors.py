@@ -2,11 +2,14 @@
 
 from flask import Flask, Response, request
 
-EXPOSED_HEADERS = "ETag, Link, Location, Retry-After, X-Request-ID, X-Total-Count"
+EXPOSED_HEADERS = (
+    "Content-Disposition, ETag, Idempotent-Replayed, Link, Location, Retry-After, X-Request-ID, "
+    "X-Total-Count"
+)
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, If-Match, If-None-Match, X-Request-ID"
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID"
     ),
     "Access-Control-Max-Age": "600",
 }

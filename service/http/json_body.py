@@ -29,14 +29,17 @@ def read_object(request: Request, *types: str) -> tuple[dict[str, Any], list[Inp
     """
     _check_type(request, types)
     errors: list[InputError] = []
-    body = _parse(_read(request), partial(_members, errors))
+    body = _parse(read_body(request), partial(_members, errors))
     if not isinstance(body, dict):
         raise _invalid("must be a JSON object")
     return body, errors
 
 
-def _read(request: Request) -> bytes:
-    """Return the body, without the overhead of werkzeug's streams."""
+def read_body(request: Request) -> bytes:
+    """Return the body, without the overhead of werkzeug's streams.
+
+    Raises ``RequestEntityTooLarge``.
+    """
     limit, declared = request.max_content_length or 0, request.content_length or 0
     if declared > limit:
         raise RequestEntityTooLarge

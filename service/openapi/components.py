@@ -28,6 +28,11 @@ HEADERS: Schema = {
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
         "example": ENTITY_TAG,
     },
+    "Idempotent-Replayed": {
+        "description": "`true` if the response is the one that was kept for the Idempotency-Key",
+        "schema": {"const": "true"},
+        "example": "true",
+    },
     "Location": {
         "description": "absolute URI of the product",
         "schema": {"type": "string", "format": "uri"},

@@ -37,6 +37,13 @@ IF_MATCH: Schema = {
     "description": "expected ETag of the product; 412 if the current one is different",
     "schema": {"type": "string"},
 }
+IDEMPOTENCY_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "a key of the client's choice, such as a UUID, in quotes or not: a repetition"
+    " with the same key returns the first response, for 24 hours",
+    "schema": {"type": "string", "pattern": '^("[!#-\\[\\]-~]{1,255}"|[!#-+\\--~]{1,255})$'},
+}
 IF_NONE_MATCH: Schema = {
     "name": "If-None-Match",
     "in": "header",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from service.common import status
 from service.common.error_handlers import PROBLEM as PROBLEM_TYPE
 from service.common.error_handlers import InputError, InvalidRequest, problem
+from service.http.idempotency import IN_PROGRESS, KEY_IN_USE
 from service.http.json_body import MERGE_PATCH, member_error, type_message
 from service.openapi.components import HEADERS, PROBLEM, Schema, example
 from service.openapi.decorator import Operation
@@ -56,6 +57,11 @@ FAILURES = {
         " name without a dot: set API_TOKENS, or add the host to TRUSTED_HOSTS",
     ),
     status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 7 was not found"),
+    status.HTTP_409_CONFLICT: Failure(
+        "A request with the same Idempotency-Key is still running.",
+        IN_PROGRESS,
+        headers=("Retry-After",),
+    ),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read the product again, and decide again.",
         "If-Match does not match the current representation",
@@ -65,6 +71,9 @@ FAILURES = {
     ),
     status.HTTP_414_URI_TOO_LONG: Failure(
         "The query string is too long.", "The query string is longer than 8192 bytes"
+    ),
+    status.HTTP_422_UNPROCESSABLE_CONTENT: Failure(
+        "The Idempotency-Key was used for another request.", KEY_IN_USE
     ),
     status.HTTP_428_PRECONDITION_REQUIRED: Failure(
         "The service requires If-Match.",
