@@ -50,6 +50,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     cli_commands.init_app(app, demo.products, "products")
 
     app.register_blueprint(routes.blueprint)
+    app.register_blueprint(routes.files_blueprint)
     operations.init_app(app, metrics, tokens)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)

@@ -14,6 +14,7 @@ from werkzeug.routing import BaseConverter
 from service.common import status
 from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.files import CSV, JSON_LINES, export
 from service.http import idempotency
 from service.http.json_body import JSON
 from service.http.preconditions import (
@@ -32,7 +33,14 @@ from service.models import (
     products,
     returning_json,
 )
-from service.openapi.components import BODY, PATCH, PRODUCT, PRODUCTS
+from service.openapi.components import (
+    BODY,
+    CSV_FILE,
+    JSON_LINES_FILE,
+    PATCH,
+    PRODUCT,
+    PRODUCTS,
+)
 from service.openapi.decorator import operation
 from service.openapi.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
 from service.schemas import changed_members, new_product, whole_product
@@ -44,9 +52,13 @@ change_operation = partial(
     failures=(400, 401, 403, 404, 412, 413, 415, 428, 503),
     parameters=(IF_MATCH,),
 )
+EXPORT_PARAMETERS = tuple(
+    parameter for parameter in LIST_PARAMETERS if parameter["name"] not in export.NOT_OF_AN_EXPORT
+)
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
+files_blueprint = Blueprint("files", __name__)
 
 _product = select(product_json).where(catalogue.c.id == bindparam("product_id"))
 _locked_product = _product.with_for_update()
@@ -99,6 +111,39 @@ def list_products() -> Response:
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
     page, headers["Link"] = listing.page(listing.limit, _collection_url())
     return JSONResponse(page, headers=headers, content_type=JSON)
+
+
+@files_blueprint.get("/products.csv")
+@operation(
+    {CSV: CSV_FILE},
+    headers=("Content-Disposition",),
+    failures=(400, 414, 503),
+    parameters=(*EXPORT_PARAMETERS, export.DIALECT_PARAMETER),
+)
+def export_products_as_csv() -> Response:
+    """Export all products, or those that the parameters select, as CSV (RFC 4180).
+
+    The file has a heading line, the members of a product and its ETag. A text that a spreadsheet
+    would change or execute has an apostrophe in front, which an import takes away.
+    """
+    pieces = export.csv_pieces(request.query_string)
+    return Response(stream_with_context(pieces), headers=export.headers(CSV))
+
+
+@files_blueprint.get("/products.jsonl")
+@operation(
+    {JSON_LINES: JSON_LINES_FILE},
+    headers=("Content-Disposition",),
+    failures=(400, 414, 503),
+    parameters=EXPORT_PARAMETERS,
+)
+def export_products_as_json_lines() -> Response:
+    """Export all products, or those that the parameters select, as JSON Lines.
+
+    Each line is a product with its ETag.
+    """
+    pieces = export.json_lines_pieces(request.query_string)
+    return Response(stream_with_context(pieces), headers=export.headers(JSON_LINES))
 
 
 @blueprint.post("")

@@ -358,8 +358,7 @@ def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
 
     Raises ``RequestURITooLarge``.
     """
-    if len(query_string) > MAX_QUERY_BYTES:
-        raise RequestURITooLarge(f"The query string is longer than {MAX_QUERY_BYTES} bytes")
+    require_short_query(query_string)
     values, errors = _parse_query(query_string)
     errors += _combination_errors(values)
     query: ListQuery
@@ -372,6 +371,12 @@ def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
             values.pop(name, None)
         query = list_query.validate_python(values)
     return query, errors
+
+
+def require_short_query(query_string: bytes) -> None:
+    """Raise ``RequestURITooLarge`` if a query string is longer than ``MAX_QUERY_BYTES``."""
+    if len(query_string) > MAX_QUERY_BYTES:
+        raise RequestURITooLarge(f"The query string is longer than {MAX_QUERY_BYTES} bytes")
 
 
 def _parse_query(query_string: bytes) -> tuple[dict[str, Any], list[InputError]]:

@@ -18,8 +18,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"database"},
     "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
+    "files": {"common", "database", "http", "listing", "models", "schemas"},
     "openapi": {"common", "config", "http", "models", "schemas"},
-    "routes": {"common", "database", "http", "listing", "models", "openapi", "schemas"},
+    "routes": {"common", "database", "files", "http", "listing", "models", "openapi", "schemas"},
 }
 GENERAL = {"common", "database", "http", "server"}
 

@@ -51,8 +51,8 @@ InputError = dict[str, str]
 class InvalidRequest(BadRequest):
     """A body or a query string with at least one error.
 
-    ``errors`` has the first ``MAX_ERRORS``. ``more`` is the number of those that the caller has
-    counted beyond the ones that it gives.
+    ``errors`` has the first ``MAX_ERRORS``, and ``more`` is the number of the others; given, it is
+    the number of those that the caller has counted beyond the ones that it gives.
     """
 
     def __init__(self, errors: list[InputError], more: int = 0) -> None:
@@ -61,8 +61,9 @@ class InvalidRequest(BadRequest):
             for error in errors[:MAX_ERRORS]
         ]
         sentences = [_sentence(error) for error in self.errors]
-        if more := more + len(errors) - len(self.errors):
-            sentences.append(f"and {more} more errors")
+        self.more = more + len(errors) - len(self.errors)
+        if self.more:
+            sentences.append(f"and {self.more} more errors")
         super().__init__("; ".join(sentences))
 
 

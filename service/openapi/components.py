@@ -1,5 +1,6 @@
 """The components of the document: schemas with their examples, headers and the security scheme."""
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -27,6 +28,11 @@ HEADERS: Schema = {
         "description": "strong entity tag of the product (RFC 9110)",
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
         "example": ENTITY_TAG,
+    },
+    "Content-Disposition": {
+        "description": "name of the file",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="products-2026-11-25.csv"',
     },
     "Idempotent-Replayed": {
         "description": "`true` if the response is the one that was kept for the Idempotency-Key",
@@ -95,6 +101,8 @@ MEMBERS: dict[str, Schema] = {
         "examples": ["active"],
     },
 }
+EXAMPLE: Schema = {name: member["examples"][0] for name, member in MEMBERS.items()}
+TAGGED_EXAMPLE: Schema = EXAMPLE | {"etag": ENTITY_TAG.strip('"')}
 PATCH_EXAMPLE: Schema = {"price": 39.95, "rating": 5}
 
 PROBLEM_SCHEMA: Schema = {
@@ -171,11 +179,10 @@ def _reference(name: str) -> Schema:
 
 def _product_schemas() -> Schema:
     """Return the schemas of a product and of what they refer to, with examples and defaults."""
-    example = {name: member["examples"][0] for name, member in MEMBERS.items()}
-    body_example = {name: value for name, value in example.items() if name != "id"}
+    body_example = {name: value for name, value in EXAMPLE.items() if name != "id"}
     return {
         **_generated(product)["$defs"],
-        "Product": _documented(product) | {"examples": [example]},
+        "Product": _documented(product) | {"examples": [EXAMPLE]},
         "ProductBody": _documented(product_body, DEFAULTS) | {"examples": [body_example]},
         "ProductPatch": _documented(product_patch) | {"examples": [PATCH_EXAMPLE]},
     }
@@ -218,3 +225,13 @@ HEALTH = _reference("Health")
 SERVICE = _reference("Service")
 BODY = {JSON: _reference("ProductBody")}
 PATCH = {name: _reference("ProductPatch") for name in PATCH_TYPES}
+CSV_FILE: Schema = {
+    "type": "string",
+    "examples": [
+        ",".join(TAGGED_EXAMPLE) + "\r\n" + ",".join(map(str, TAGGED_EXAMPLE.values())) + "\r\n"
+    ],
+}
+JSON_LINES_FILE: Schema = {
+    "type": "string",
+    "examples": [json.dumps(TAGGED_EXAMPLE, separators=(",", ":")) + "\n"],
+}

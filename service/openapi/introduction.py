@@ -44,6 +44,7 @@ a path in `Allow`, and for a product the types of a PATCH in `Accept-Patch` (RFC
 # By blueprint, in the order of the document.
 TAGS = {
     "products": "The catalogue.",
+    "files": "The catalogue as a file: CSV (RFC 4180) and JSON Lines.",
     "operations": "Probes and metrics, for operators.",
     "openapi": "This document.",
     "page": "The back-office page, and what the service is.",
