@@ -10,6 +10,7 @@ from service import demo, openapi, operations, page, routes
 from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
 from service.database import engine, revisions
+from service.files import importing
 from service.http import (
     allow,
     auth,
@@ -51,6 +52,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(routes.files_blueprint)
+    importing.init_app(app)
     operations.init_app(app, metrics, tokens)
     app.register_blueprint(openapi.blueprint)
     app.register_blueprint(page.blueprint)

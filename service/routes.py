@@ -14,7 +14,8 @@ from werkzeug.routing import BaseConverter
 from service.common import status
 from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
-from service.files import CSV, JSON_LINES, export
+from service.files import CSV, JSON_LINES, export, importing
+from service.files.parameters import import_options
 from service.http import idempotency
 from service.http.json_body import JSON
 from service.http.preconditions import (
@@ -36,13 +37,24 @@ from service.models import (
 from service.openapi.components import (
     BODY,
     CSV_FILE,
+    FILE,
+    IMPORTED,
     JSON_LINES_FILE,
     PATCH,
     PRODUCT,
     PRODUCTS,
 )
 from service.openapi.decorator import operation
-from service.openapi.parameters import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
+from service.openapi.parameters import (
+    DIALECT,
+    EXPORT_PARAMETERS,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_MATCH_PLAN,
+    IF_NONE_MATCH,
+    IMPORT_PARAMETERS,
+    LIST_PARAMETERS,
+)
 from service.schemas import changed_members, new_product, whole_product
 
 change_operation = partial(
@@ -52,9 +64,8 @@ change_operation = partial(
     failures=(400, 401, 403, 404, 412, 413, 415, 428, 503),
     parameters=(IF_MATCH,),
 )
-EXPORT_PARAMETERS = tuple(
-    parameter for parameter in LIST_PARAMETERS if parameter["name"] not in export.NOT_OF_AN_EXPORT
-)
+# What is below /products, but is no product.
+OTHER_RESOURCES = ("import",)
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
@@ -83,7 +94,12 @@ class ProductNotFound(NotFound):
 
 
 class ProductIdConverter(BaseConverter):
-    """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``."""
+    """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``.
+
+    The names in ``OTHER_RESOURCES`` do not match, so that a wrong method on them is 405.
+    """
+
+    regex = f"(?!({'|'.join(OTHER_RESOURCES)})$)[^/]+"
 
     def to_python(self, value: str) -> int:
         """Return the id; raises ``ProductNotFound`` if the segment is not an id."""
@@ -118,7 +134,7 @@ def list_products() -> Response:
     {CSV: CSV_FILE},
     headers=("Content-Disposition",),
     failures=(400, 414, 503),
-    parameters=(*EXPORT_PARAMETERS, export.DIALECT_PARAMETER),
+    parameters=(*EXPORT_PARAMETERS, DIALECT),
 )
 def export_products_as_csv() -> Response:
     """Export all products, or those that the parameters select, as CSV (RFC 4180).
@@ -144,6 +160,38 @@ def export_products_as_json_lines() -> Response:
     """
     pieces = export.json_lines_pieces(request.query_string)
     return Response(stream_with_context(pieces), headers=export.headers(JSON_LINES))
+
+
+@files_blueprint.post(importing.PATH)
+@operation(
+    {JSON: IMPORTED},
+    headers=("ETag", "Idempotent-Replayed"),
+    failures=(400, 401, 403, 409, 412, 413, 415, 422, 428, 503),
+    body=FILE,
+    parameters=(*IMPORT_PARAMETERS, IF_MATCH_PLAN, IDEMPOTENCY_KEY),
+    details=importing.DETAILS,
+)
+def import_products() -> Response:
+    """Create and change the products that a CSV or JSON Lines file has.
+
+    With `dry_run=true` the response is the plan: what the file would create and change, its
+    faults, and an ETag. The same request with this ETag in `If-Match` carries it out, if it is
+    still the same plan and no row is faulty.
+    """
+    charset = importing.require_file(request)
+    options, is_dry_run = import_options(request.query_string, charset)
+    with importing.slot():
+        if is_dry_run:
+            return importing.dry_run(request, options)
+        key = idempotency.key_of(request)
+        importing.require_plan(request)
+
+        def carry_out(connection: Connection) -> Response:
+            return importing.carry_out(connection, request, options)
+
+        if key is None:
+            return in_transaction(carry_out)
+        return idempotency.once(idempotency_keys, request, key, carry_out)
 
 
 @blueprint.post("")

@@ -353,6 +353,18 @@ def changed_members(request: Request, product_id: int) -> dict[str, Any]:
     return {name: DEFAULTS[name] if value is None else value for name, value in changes.items()}
 
 
+def checked_patch(members: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the columns that a merge patch sets, and what is wrong with each other member."""
+    errors: dict[str, str] = {}
+    try:
+        changes = product_patch.validate_python(members)
+    except ValidationError as error:
+        errors = {str(each["loc"][0]): _message(each) for each in error.errors()}
+        valid = {name: value for name, value in members.items() if name not in errors}
+        changes = product_patch.validate_python(valid)
+    return {n: DEFAULTS[n] if value is None else value for n, value in changes.items()}, errors
+
+
 def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
     """Return the valid parameters of a list, and the errors of the others.
 

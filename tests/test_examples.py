@@ -17,6 +17,13 @@ from tests.helpers import dispose, operations, running_post
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 KETTLE = product_body(name="Kettle")
+FILE = {
+    "method": "POST",
+    "path": "/products/import",
+    "data": 'id,price\n1,24.95\n2,"1,800"\n',
+    "content_type": "text/csv",
+}
+ANY_PLAN = {"If-Match": "*"}
 KEY = {"Idempotency-Key": "one"}
 USED = {"Idempotency-Key": "used"}
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -28,6 +35,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "deleteProduct": {"method": "DELETE", "path": "/products/1"},
     "exportProductsAsCsv": {"path": "/products.csv"},
     "exportProductsAsJsonLines": {"path": "/products.jsonl"},
+    "importProducts": FILE | {"query_string": "dry_run=true"},
     "getHealth": {"path": "/health"},
     "getReadiness": {"path": "/readyz"},
     "getMetrics": {"path": "/metrics"},
@@ -35,8 +43,18 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "getApiDocs": {"path": "/apidocs"},
     "getService": {"path": "/", "headers": {"Accept": JSON}},
 }
+# The request whose answer has the headers that others of the operation do not have.
+OTHER_REQUESTS: dict[str, dict[str, Any]] = {
+    "importProducts": FILE | {"query_string": "skip_faulty=true", "headers": KEY | ANY_PLAN}
+}
 # Where an operation fails in another way than others.
 OWN_FAULTS: dict[tuple[str, int], dict[str, Any]] = {
+    ("importProducts", 400): {"query_string": "", "headers": ANY_PLAN},
+    ("importProducts", 409): {"query_string": "", "headers": USED | ANY_PLAN},
+    ("importProducts", 412): {"query_string": "", "headers": {"If-Match": '"another"'}},
+    ("importProducts", 413): {"data": "x" * 2**23 + "x"},
+    ("importProducts", 422): {"query_string": "", "headers": USED | ANY_PLAN},
+    ("importProducts", 428): {"query_string": ""},
     ("deleteProduct", 404): {"path": "/products/0"},  # 204 for each possible id
 }
 INVALID = product_body(price="9.99", colour="red")
@@ -126,10 +144,12 @@ def test_the_example_of_a_success_looks_like_the_answer(
         client.post("/products", json=product_body())
     code, documented = next(iter(operations(document)[name]["responses"].items()))
 
-    first, response = (client.open(**REQUESTS[name], buffered=True) for _ in range(2))
+    requests = [REQUESTS[name], REQUESTS[name], *[OTHER_REQUESTS.get(name, REQUESTS[name])] * 2]
+    answers = [client.open(**request, buffered=True) for request in requests]
+    response = answers[0]
 
-    assert first.status_code == response.status_code == int(code)
-    assert set(documented["headers"]) <= set(response.headers.keys())
+    assert {answer.status_code for answer in answers} == {int(code)}
+    assert set(documented["headers"]) <= {name for each in answers for name, _ in each.headers}
     assert [response.mimetype or ""] == list(documented.get("content", [""]))[:1]
     media = documented.get("content", {}).get(JSON, {})
     if "example" in media:
@@ -152,7 +172,8 @@ def service_with(database: str, settings: dict[str, str]) -> Iterator[FlaskClien
 def test_the_example_of_a_failure_is_the_answer(
     sqlite_app: Flask, document: dict[str, Any], code: int
 ) -> None:
-    sqlite_app.test_client().post("/products", json=product_body(), headers=USED)
+    for headers in (USED, {}):
+        sqlite_app.test_client().post("/products", json=product_body(), headers=headers)
     fault, settings = FAULTS[code]
     with service_with(sqlite_app.config["DATABASE_URI"], settings) as client:
         each_answer_is_its_example(document, client, code, fault)

@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
     "files": {"common", "database", "http", "listing", "models", "schemas"},
-    "openapi": {"common", "config", "http", "models", "schemas"},
+    "openapi": {"common", "config", "files", "http", "models", "schemas"},
     "routes": {"common", "database", "files", "http", "listing", "models", "openapi", "schemas"},
 }
 GENERAL = {"common", "database", "http", "server"}

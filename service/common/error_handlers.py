@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -78,7 +78,10 @@ def _sentence(error: InputError) -> str:
 
 
 def problem(
-    status: int, detail: str, request_id: str, errors: list[InputError] | None = None
+    status: int,
+    detail: str,
+    request_id: str,
+    errors: Sequence[Mapping[str, Any]] | None = None,
 ) -> bytes:
     """Return a problem document in UTF-8; unpaired surrogates become question marks."""
     document: dict[str, Any] = {
@@ -195,7 +198,7 @@ def _detail(error: HTTPException) -> str:
         case MethodNotAllowed():
             return f"{request.method} is not allowed on {shortened(request.path)}"
         case RequestEntityTooLarge():
-            return f"The body is larger than {current_app.config['MAX_CONTENT_LENGTH']} bytes"
+            return f"The body is larger than {request.max_content_length} bytes"
         case InternalServerError():
             return "The service failed; its log has the details under this request_id"
     return error.description or HTTPStatus(error.code or 500).phrase

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 from service.common.error_handlers import InputError, InvalidRequest
@@ -32,13 +32,6 @@ DIALECTS = {
     "excel-eu": Dialect("\ufeff", ";", ","),
 }
 DEFAULT_DIALECT = "rfc4180"
-DIALECT_PARAMETER: dict[str, Any] = {
-    "name": "dialect",
-    "in": "query",
-    "description": "`excel` adds a byte order mark; `excel-eu` also separates by semicolon and"
-    " writes decimal commas",
-    "schema": {"type": "string", "enum": list(DIALECTS), "default": DEFAULT_DIALECT},
-}
 UNKNOWN_DIALECT = f"must be {', '.join(list(DIALECTS)[:-1])} or {list(DIALECTS)[-1]}"
 
 

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from io import BytesIO
 from typing import Any
 
 from flask import Request, Response
@@ -69,11 +68,9 @@ def once(
     Raises ``InProgress``, and ``UnprocessableEntity`` if the key was used for another request.
     An exception of ``work`` frees the key.
     """
-    content = read_body(request)
-    claim = _Claim(keys, request.environ.get("writer", ""), key, _fingerprint(request, content))
+    claim = _Claim(keys, request.environ.get("writer", ""), key, _fingerprint(request))
 
     def answer(connection: Connection) -> Response:
-        request.environ["wsgi.input"] = BytesIO(content)
         if not claim.succeeds(connection):
             return claim.kept_answer(connection)
         response = work(connection)
@@ -83,12 +80,12 @@ def once(
     return in_transaction(answer)
 
 
-def _fingerprint(request: Request, content: bytes) -> str:
+def _fingerprint(request: Request) -> str:
     """Return a hash of all that makes two requests the same."""
     headers = [request.headers.get(name) for name in ("Content-Type", "If-Match")]
     target = [request.method, request.path, request.query_string.decode("latin-1")]
     digest = blake2b(json.dumps([*target, *headers]).encode(), digest_size=16)
-    digest.update(content)
+    digest.update(read_body(request))
     return digest.hexdigest()
 
 

@@ -17,6 +17,8 @@ MERGE_PATCH = "application/merge-patch+json"
 PATCH_TYPES = (MERGE_PATCH, JSON)
 # RFC 8259, section 8.1: a parser may ignore it.
 BYTE_ORDER_MARK = "\ufeff"
+# The key of the environ under which the body is kept.
+BODY = "service.body"
 
 Pairs = list[tuple[str, Any]]
 
@@ -28,18 +30,29 @@ def read_object(request: Request, *types: str) -> tuple[dict[str, Any], list[Inp
     ``types``, ``RequestEntityTooLarge``, and ``InvalidRequest`` if the body is not a JSON object.
     """
     _check_type(request, types)
+    return parse_object(read_body(request))
+
+
+def parse_object(text: bytes) -> tuple[dict[str, Any], list[InputError]]:
+    """Return the members of a JSON object in UTF-8, and an error for each duplicate member.
+
+    Numbers are ``Decimal``. Raises ``InvalidRequest`` if it is not a JSON object.
+    """
     errors: list[InputError] = []
-    body = _parse(read_body(request), partial(_members, errors))
+    body = _parse(text, partial(_members, errors))
     if not isinstance(body, dict):
         raise _invalid("must be a JSON object")
     return body, errors
 
 
 def read_body(request: Request) -> bytes:
-    """Return the body, without the overhead of werkzeug's streams.
+    """Return the body, without the overhead of werkzeug's streams; it can be called again.
 
     Raises ``RequestEntityTooLarge``.
     """
+    if BODY in request.environ:
+        again: bytes = request.environ[BODY]
+        return again
     limit, declared = request.max_content_length or 0, request.content_length or 0
     if declared > limit:
         raise RequestEntityTooLarge
@@ -47,6 +60,7 @@ def read_body(request: Request) -> bytes:
     body: bytes = request.environ["wsgi.input"].read(limit + 1 if is_terminated else declared)
     if len(body) > limit:
         raise RequestEntityTooLarge
+    request.environ[BODY] = body
     return body
 
 

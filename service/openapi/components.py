@@ -7,6 +7,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from service.config import SERVICE_NAME
+from service.files import CSV, JSON_LINES
+from service.files.plan import MAX_LISTED
 from service.http.json_body import JSON, PATCH_TYPES
 from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS
 from service.schemas import DEFAULTS, VISIBLE_TEXT, product, product_body, product_patch
@@ -25,7 +27,7 @@ HEADERS: Schema = {
         "example": "8f14e45fceea167a5a36dedd4bea2543",
     },
     "ETag": {
-        "description": "strong entity tag of the product (RFC 9110)",
+        "description": "strong entity tag of the product, or of the plan of an import (RFC 9110)",
         "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
         "example": ENTITY_TAG,
     },
@@ -115,15 +117,95 @@ PROBLEM_SCHEMA: Schema = {
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"description": "what is wrong", "type": "string"},
         "errors": {
-            "description": "all errors of the body or of the query string",
+            "description": "all errors of the body, the query string or the file",
             "type": "array",
             "items": {"$ref": f"{REFERENCE}InputError"},
         },
         "request_id": {"description": "the header X-Request-ID", "type": "string"},
     },
 }
+FAULT: Schema = {
+    "description": "What is wrong with a row of a file.",
+    "type": "object",
+    "required": ["row", "column", "value", "detail"],
+    "properties": {
+        "row": {"description": "the heading line of a CSV file is row 1", "type": "integer"},
+        "column": {
+            "description": "as in the file; null for the whole row",
+            "type": ["string", "null"],
+        },
+        "value": {"description": "as in the file", "type": ["string", "null"]},
+        "detail": {"description": "what is accepted", "type": "string"},
+    },
+    "examples": [
+        {
+            "row": 3,
+            "column": "price",
+            "value": "1,800",
+            "detail": "may mean 1800 or 1.8: write 1800.00",
+        }
+    ],
+}
+CHANGE: Schema = {
+    "description": "What an import changes: the members of a new product, or those that change.",
+    "type": "object",
+    "required": ["row", "id", "after"],
+    "properties": {
+        "row": {"type": "integer"},
+        "id": {"description": "null for a new product", "type": ["integer", "null"]},
+        "before": {"description": "the old values", "type": "object"},
+        "after": {"description": "the new values", "type": "object"},
+    },
+    "examples": [{"row": 2, "id": 1, "before": {"price": 49.95}, "after": {"price": 24.95}}],
+}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+PLAN: Schema = {
+    "description": "What an import would do: the response of `dry_run=true`.",
+    "type": "object",
+    "required": ["create", "update", "unchanged", "faulty", "faults", "changes"],
+    "properties": {
+        **dict.fromkeys(("create", "update", "unchanged", "faulty"), COUNT),
+        "faults": {
+            "description": "in the order of rows",
+            "type": "array",
+            "maxItems": MAX_LISTED,
+            "items": {"$ref": f"{REFERENCE}Fault"},
+        },
+        "changes": {
+            "description": "the largest relative changes of a price first, then by row",
+            "type": "array",
+            "maxItems": MAX_LISTED,
+            "items": {"$ref": f"{REFERENCE}Change"},
+        },
+    },
+    "examples": [
+        {
+            "create": 0,
+            "update": 1,
+            "unchanged": 0,
+            "faulty": 1,
+            "faults": FAULT["examples"],
+            "changes": CHANGE["examples"],
+        }
+    ],
+}
+IMPORT: Schema = {
+    "description": "What an import has done.",
+    "type": "object",
+    "required": ["created", "updated", "unchanged"],
+    "properties": {
+        "created": {
+            "description": "the ids of new products, in the order of their rows",
+            "type": "array",
+            "items": {"type": "integer"},
+        },
+        "updated": COUNT,
+        "unchanged": COUNT,
+    },
+    "examples": [{"created": [102], "updated": 12, "unchanged": 85}],
+}
 INPUT_ERROR: Schema = {
-    "description": "An error of a member of the body, or of a query parameter.",
+    "description": "An error of a member of the body, of a query parameter, or of a row of a file.",
     "type": "object",
     "required": ["detail"],
     "properties": {
@@ -133,7 +215,7 @@ INPUT_ERROR: Schema = {
             "format": "json-pointer",
         },
         "parameter": {"description": "the name of the parameter", "type": "string"},
-        "detail": {"description": "what is accepted", "type": "string"},
+        **FAULT["properties"],
     },
 }
 HEALTH_SCHEMA: Schema = {
@@ -204,6 +286,10 @@ SCHEMAS: dict[str, Schema] = {
     "VisibleText": VISIBLE_TEXT,
     "Problem": PROBLEM_SCHEMA,
     "InputError": INPUT_ERROR,
+    "Fault": FAULT,
+    "Change": CHANGE,
+    "Plan": PLAN,
+    "Import": IMPORT,
     "Health": HEALTH_SCHEMA,
     "Service": SERVICE_SCHEMA,
 }
@@ -213,6 +299,8 @@ def example(schema: Schema) -> Any:
     """Return the first example of a schema; None if it has none."""
     if "$ref" in schema:
         return example(SCHEMAS[schema["$ref"].removeprefix(REFERENCE)])
+    if "oneOf" in schema:
+        return example(schema["oneOf"][0])
     if "items" in schema:
         return [example(schema["items"])]
     return next(iter(schema.get("examples", [])), None)
@@ -235,3 +323,8 @@ JSON_LINES_FILE: Schema = {
     "type": "string",
     "examples": [json.dumps(TAGGED_EXAMPLE, separators=(",", ":")) + "\n"],
 }
+FILE = {
+    CSV: {"type": "string", "examples": ['id,price\r\n1,24.95\r\n2,"1,800"\r\n']},
+    JSON_LINES: {"type": "string", "examples": ['{"id":1,"price":24.95}\n']},
+}
+IMPORTED = {"oneOf": [_reference("Plan"), _reference("Import")]}

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from service.files import export
+from service.files.parameters import PARAMETERS
 from service.models import MAX_ID
 from service.openapi.components import Schema, members
 from service.schemas import list_query
@@ -18,6 +20,25 @@ def _query_parameters() -> Iterator[Schema]:
 
 LIST_PARAMETERS = tuple(_query_parameters())
 
+EXPORT_PARAMETERS = tuple(
+    each for each in LIST_PARAMETERS if each["name"] not in export.NOT_OF_AN_EXPORT
+)
+IMPORT_PARAMETERS: tuple[Schema, ...] = tuple(
+    {"name": name, "in": "query", "description": each.description, "schema": each.schema}
+    for name, each in PARAMETERS.items()
+)
+
+DIALECT: Schema = {
+    "name": "dialect",
+    "in": "query",
+    "description": "`excel` adds a byte order mark; `excel-eu` also separates by semicolon and"
+    " writes decimal commas",
+    "schema": {
+        "type": "string",
+        "enum": list(export.DIALECTS),
+        "default": export.DEFAULT_DIALECT,
+    },
+}
 PRODUCT_ID: Schema = {
     "name": "id",
     "in": "path",
@@ -43,6 +64,9 @@ IDEMPOTENCY_KEY: Schema = {
     "description": "a key of the client's choice, such as a UUID, in quotes or not: a repetition"
     " with the same key returns the first response, for 24 hours",
     "schema": {"type": "string", "pattern": '^("[!#-\\[\\]-~]{1,255}"|[!#-+\\--~]{1,255})$'},
+}
+IF_MATCH_PLAN: Schema = IF_MATCH | {
+    "description": "ETag of the dry run, or `*` for any plan; required unless `dry_run=true`",
 }
 IF_NONE_MATCH: Schema = {
     "name": "If-None-Match",

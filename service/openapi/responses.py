@@ -1,16 +1,17 @@
 """The responses of operations, with examples."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.common import status
 from service.common.error_handlers import PROBLEM as PROBLEM_TYPE
 from service.common.error_handlers import InputError, InvalidRequest, problem
+from service.files import CSV, importing
 from service.http.idempotency import IN_PROGRESS, KEY_IN_USE
 from service.http.json_body import MERGE_PATCH, member_error, type_message
-from service.openapi.components import HEADERS, PROBLEM, Schema, example
+from service.openapi.components import FAULT, HEADERS, PROBLEM, Schema, example
 from service.openapi.decorator import Operation
 
 
@@ -19,7 +20,7 @@ class Failure(NamedTuple):
 
     meaning: str
     detail: str = ""
-    errors: list[InputError] | None = None
+    errors: Sequence[Mapping[str, Any]] | None = None
     headers: tuple[str, ...] = ()
     """Keys of ``HEADERS``."""
 
@@ -42,6 +43,11 @@ INVALID_BODY = _invalid(
         member_error("colour", "is not a member of a product"),
     ]
 )
+INVALID_FILE = Failure(
+    "The file or a parameter is invalid; `errors` lists up to 200 faults.",
+    importing.faulty_message(1),
+    FAULT["examples"],
+)
 FAILURES = {
     status.HTTP_304_NOT_MODIFIED: Failure(
         "The product still has the ETag in If-None-Match.", headers=("ETag",)
@@ -63,7 +69,7 @@ FAILURES = {
         headers=("Retry-After",),
     ),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
-        "A precondition is false: read the product again, and decide again.",
+        "A precondition is false: read again, and decide again.",
         "If-Match does not match the current representation",
     ),
     status.HTTP_413_CONTENT_TOO_LARGE: Failure(
@@ -129,8 +135,15 @@ def _failure(code: int, operation: Operation) -> Failure:
     """Return what the status code means for an operation."""
     match code:
         case status.HTTP_400_BAD_REQUEST:
-            return INVALID_BODY if operation.body else INVALID_QUERY
+            failure = _invalid_request(operation.body)
         case status.HTTP_415_UNSUPPORTED_MEDIA_TYPE:
-            return _unsupported(operation.body or ())
-    detail = operation.details.get(code, FAILURES[code].detail)
-    return FAILURES[code]._replace(detail=detail)
+            failure = _unsupported(operation.body or ())
+        case _:
+            failure = FAILURES[code]
+    return failure._replace(detail=operation.details.get(code, failure.detail))
+
+
+def _invalid_request(body: dict[str, Schema] | None) -> Failure:
+    if body is None:
+        return INVALID_QUERY
+    return INVALID_FILE if CSV in body else INVALID_BODY

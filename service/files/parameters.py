@@ -1,0 +1,140 @@
+"""The query parameters of an import."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from service.common.error_handlers import InputError, InvalidRequest
+from service.files import COLUMNS, ETAG
+from service.files.encoding import is_known
+from service.files.reading import Options, normalized
+
+MAX_PARAMETERS = 1_000
+MAX_PERCENT = 10_000
+MATCHES = ("id", "name")
+# Those that are usual; all of ``is_known`` are accepted.
+CHARSETS = ["utf-8", "utf-16", "windows-1250", "windows-1252", "iso-8859-15", "shift_jis"]
+TARGETS = (*COLUMNS, ETAG)
+
+
+def mapped_column(text: str) -> tuple[str, str]:
+    """Return the heading, normalized, and the member of ``HEADING:member``; raises ValueError."""
+    heading, colon, member = text.rpartition(":")
+    if not colon or not normalized(heading) or (member and member not in TARGETS):
+        raise ValueError(
+            f"must be HEADING:member, or HEADING: to ignore a column; members are "
+            f"{', '.join(TARGETS)}"
+        )
+    return normalized(heading), member
+
+
+def percentage(text: str) -> Decimal:
+    """Return a percentage of at most two decimals; raises ``ValueError``."""
+    try:
+        percent = Decimal(text) if text.isascii() and text.replace(".", "", 1).isdigit() else None
+    except InvalidOperation:
+        percent = None
+    if percent is None or percent > MAX_PERCENT or percent * 100 % 1:
+        raise ValueError(f"must be a percentage from 0 to {MAX_PERCENT}, such as 50")
+    return percent
+
+
+def _match(text: str) -> str:
+    if text not in MATCHES:
+        raise ValueError("must be id or name")
+    return text
+
+
+def _charset(text: str) -> str:
+    if not is_known(text):
+        raise ValueError("is not a known character set, such as utf-8 or windows-1252")
+    return text
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise ValueError("must be true or false")
+    return values[text.lower()]
+
+
+class Parameter(NamedTuple):
+    """A parameter: how it is read, and how the OpenAPI document describes it."""
+
+    value_of: Callable[[str], Any]
+    description: str
+    schema: dict[str, Any]
+
+
+PARAMETERS = {
+    "dry_run": Parameter(
+        _boolean,
+        "`true` returns what the file would change, and stores nothing",
+        {"type": "boolean"},
+    ),
+    "match": Parameter(
+        _match,
+        "the member that finds the product of a row; without a product, the row creates one",
+        {"type": "string", "enum": list(MATCHES), "default": "id"},
+    ),
+    "column": Parameter(
+        mapped_column,
+        "`HEADING:member` reads a column of another name, `HEADING:` ignores it; may be repeated",
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": rf"^.*[a-z].*:({'|'.join(TARGETS)})?$"},
+        },
+    ),
+    "skip_faulty": Parameter(_boolean, "`true` leaves faulty rows out", {"type": "boolean"}),
+    "max_price_change": Parameter(
+        percentage,
+        "a percentage: a row that changes a price by more is faulty",
+        {"type": "number", "minimum": 0, "maximum": MAX_PERCENT},
+    ),
+    "charset": Parameter(
+        _charset,
+        "the encoding of a file that is neither UTF-8 nor has a byte order mark",
+        {"type": "string", "enum": CHARSETS},
+    ),
+}
+
+
+def import_options(query_string: bytes, charset: str) -> tuple[Options, bool]:
+    """Return the options of an import, and whether it is a dry run.
+
+    ``charset`` is the one of Content-Type. Raises ``InvalidRequest`` with all errors.
+    """
+    values: dict[str, list[Any]] = {}
+    errors: list[InputError] = []
+    for name, text in _pairs(query_string):
+        try:
+            values.setdefault(name, []).append(_parameter(name).value_of(text))
+        except ValueError as error:
+            errors.append({"parameter": name, "detail": str(error)})
+        if name != "column" and len(values.get(name, ())) > 1:
+            errors.append({"parameter": name, "detail": "must be given only once"})
+    if errors:
+        raise InvalidRequest(errors)
+    members = dict(values.pop("column", []))
+    single = {name: given[0] for name, given in values.items()}
+    is_dry_run = single.pop("dry_run", False)
+    return Options(members=members, **{"charset": charset} | single), is_dry_run
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    text = query_string.decode(errors="replace")
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        detail = f"must have at most {MAX_PARAMETERS} parameters"
+        raise InvalidRequest([{"parameter": "query", "detail": detail}]) from None
+
+
+def _parameter(name: str) -> Parameter:
+    if name not in PARAMETERS:
+        similar = get_close_matches(name.lower(), PARAMETERS, n=1)
+        hint = f"; did you mean {similar[0]}?" if similar else ""
+        raise ValueError(f"is not a parameter{hint}")
+    return PARAMETERS[name]
