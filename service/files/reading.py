@@ -151,15 +151,16 @@ def _json_row(number: int, line: str, options: Options) -> Row:
     if detail := undecodable(line, options.charset):
         return Row(number, faults=[Fault(number, None, shown(line.rstrip()), detail)])
     try:
-        members, errors = parse_object(line.encode())
+        members, errors = parse_object(line.strip().encode())
     except InvalidRequest as error:
         detail = error.errors[0]["detail"]
         return Row(number, faults=[Fault(number, None, shown(line.rstrip()), detail)])
     draft = _Draft(number, members, lambda name: _json_text(members.get(name)))
     draft.details = {_member(error["pointer"]): error["detail"] for error in errors}
-    if isinstance(members.get(ETAG, ""), str):
-        members[ETAG] = etag(members.get(ETAG, ""))
-    else:
+    tag = members.pop(ETAG, None)
+    if isinstance(tag, str):
+        members[ETAG] = etag(tag)
+    elif tag is not None:
         draft.details[ETAG] = "must be a string"
     if options.match == "name" and members.get("id") is not None:
         draft.details["id"] = "must not be given with match=name"
@@ -199,8 +200,13 @@ class _Draft:
             details.setdefault(ETAG, "needs an id")
         if options.match == "name" and "name" not in names:
             details["name"] = REQUIRED
-        faults = [self._fault(name, detail) for name, detail in details.items()]
+        faults = [self._fault(name, details[name]) for name in sorted(details, key=self._place)]
         return Row(self.number, columns, names, tag, faults)
+
+    def _place(self, name: str) -> int:
+        """Return the place of a member in the row, so that its faults are in the same order."""
+        order = [*(self.headings or self.members), name]
+        return order.index(name)
 
     def _fault(self, name: str, detail: str) -> Fault:
         column = self.headings.get(name, name) or None

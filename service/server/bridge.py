@@ -8,11 +8,12 @@ is busy only while the app computes, however slowly a client sends or reads.
 import asyncio
 import io
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from contextvars import Context
 from queue import SimpleQueue
 from threading import Lock, Thread
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -178,17 +179,26 @@ class Bridge:
     """The ASGI app that runs a WSGI app in a thread pool."""
 
     def __init__(
-        self, app: Any, *, threads: int, writers: int, max_body: int, inline: tuple[str, ...]
+        self,
+        app: Any,
+        *,
+        threads: int,
+        writers: int,
+        max_body: int,
+        inline: tuple[str, ...],
+        limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Serve ``app`` with this many threads, of which at most ``writers`` run writes.
 
-        Bodies are collected up to ``max_body`` bytes; the app refuses larger ones. The paths in
-        ``inline`` never block: the event loop answers them itself, even if no thread is free.
+        Bodies are collected up to ``max_body`` bytes, or up to the limit of their path; the app
+        refuses larger ones. The paths in ``inline`` never block: the event loop answers them
+        itself, even if no thread is free.
         """
         self.pool = ThreadPool(threads)
         self._app = app
         self._turns = asyncio.Semaphore(writers) if writers < threads else None
         self._max_body = max_body
+        self._limits = limits
         self._inline = inline
         self._held = 0
 
@@ -210,14 +220,13 @@ class Bridge:
         self, environ: dict[str, Any], cycle: Any, receive: Any, body: io.BytesIO
     ) -> io.IOBase:
         """Write the request's body into ``body``; return what the app reads."""
-        if int(environ.get("CONTENT_LENGTH", 0)) > self._max_body or not (
-            cycle.more_body or cycle.body
-        ):
+        limit = self._limits.get(environ["PATH_INFO"].rstrip("/"), self._max_body)
+        if int(environ.get("CONTENT_LENGTH", 0)) > limit or not (cycle.more_body or cycle.body):
             return body
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 is_whole = False
-                while not is_whole and body.tell() <= self._max_body:
+                while not is_whole and body.tell() <= limit:
                     message = await receive()
                     piece = message.get("body", b"")
                     body.write(piece)

@@ -45,6 +45,7 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
             threads=self.cfg.threads,
             writers=app.config["WRITE_THREADS"],
             max_body=app.config["MAX_CONTENT_LENGTH"],
+            limits=app.config["BODY_LIMITS"],
             inline=("/health",),
         )
 
