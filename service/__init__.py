@@ -10,6 +10,7 @@ from service import demo, openapi, operations, page, routes
 from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
 from service.database import engine, revisions
+from service.files import commands as file_commands
 from service.files import importing
 from service.http import (
     allow,
@@ -49,6 +50,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     tokens = auth.init_app(app)
     cors.init_app(app)
     cli_commands.init_app(app, demo.products, "products")
+    file_commands.init_app(app)
 
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(routes.files_blueprint)

@@ -180,10 +180,10 @@ def import_products() -> Response:
     """
     charset = importing.require_file(request)
     options, is_dry_run = import_options(request.query_string, charset)
+    key = idempotency.key_of(request)
     with importing.slot():
         if is_dry_run:
             return importing.dry_run(request, options)
-        key = idempotency.key_of(request)
         importing.require_plan(request)
 
         def carry_out(connection: Connection) -> Response:

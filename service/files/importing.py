@@ -107,9 +107,9 @@ def carry_out(connection: Connection, request: Request, options: Options) -> Res
         raise PreconditionFailed(ANOTHER_PLAN)
     if plan.faulty and not (options.skip_faulty and plan.may_skip_faulty):
         raise FaultyFile(plan)
-    created, updated = work.apply()
+    created = work.apply(list_ids=True)
     work.close()
-    return _response({"created": created, "updated": updated, "unchanged": plan.unchanged})
+    return _response({"created": created, "updated": plan.update, "unchanged": plan.unchanged})
 
 
 def require_plan(request: Request) -> None:

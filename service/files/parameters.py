@@ -47,7 +47,8 @@ def _match(text: str) -> str:
     return text
 
 
-def _charset(text: str) -> str:
+def known_charset(text: str) -> str:
+    """Return the name of a character set; raises ``ValueError`` if it is not known."""
     if not is_known(text):
         raise ValueError("is not a known character set, such as utf-8 or windows-1252")
     return text
@@ -94,7 +95,7 @@ PARAMETERS = {
         {"type": "number", "minimum": 0, "maximum": MAX_PERCENT},
     ),
     "charset": Parameter(
-        _charset,
+        known_charset,
         "the encoding of a file that is neither UTF-8 nor has a byte order mark",
         {"type": "string", "enum": CHARSETS},
     ),

@@ -348,16 +348,13 @@ class Import:
         """Return the changes with the largest relative change of price, then by row."""
         return list(map(_change, self.connection.execute(_first_changes)))
 
-    def apply(self) -> tuple[list[int], int]:
-        """Write; return the ids of the created products, in order, and how many were updated."""
-        updated = self.connection.execute(_update).rowcount
-        created = self.connection.execute(_insert.returning(products.c.id)).scalars()
-        return sorted(created), updated
-
-    def apply_all(self) -> tuple[int, int]:
-        """Write; return how many products were created and updated."""
-        updated = self.connection.execute(_update).rowcount
-        return self.connection.execute(_insert).rowcount, updated
+    def apply(self, *, list_ids: bool) -> list[int]:
+        """Write; return the ids of the created products in the order of rows, or no list."""
+        self.connection.execute(_update)
+        if not list_ids:
+            self.connection.execute(_insert)
+            return []
+        return sorted(self.connection.execute(_insert.returning(products.c.id)).scalars())
 
     def close(self) -> None:
         """Drop the temporary table."""

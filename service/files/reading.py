@@ -331,7 +331,8 @@ class _Table:
         else:
             for text in heading.cells:
                 self._columns.append(self._member(text))
-            self._check_names(set(map(normalized, heading.cells)))
+            if options.match == "name" and "name" not in self._columns:
+                self._add("name", "is required with match=name")
         self._names = dict(zip(self._columns, heading.cells, strict=False))
         self._unnamed = [i for i, text in enumerate(heading.cells) if not text.strip()]
         self.heading_row.members = frozenset(self._columns) - {""}
@@ -359,13 +360,6 @@ class _Table:
             self._add(heading, "must not be given with match=name; ignore it")
             return ""
         return member
-
-    def _check_names(self, present: set[str]) -> None:
-        for name in self._options.members:
-            if name not in present:
-                self._add(name, "is mapped, but not a column of the file")
-        if self._options.match == "name" and "name" not in self._columns:
-            self._add("name", "is required with match=name")
 
     def row(self, record: Record) -> Row:
         """Return the row of a record."""

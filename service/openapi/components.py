@@ -324,7 +324,7 @@ JSON_LINES_FILE: Schema = {
     "examples": [json.dumps(TAGGED_EXAMPLE, separators=(",", ":")) + "\n"],
 }
 FILE = {
-    CSV: {"type": "string", "examples": ['id,price\r\n1,24.95\r\n2,"1,800"\r\n']},
-    JSON_LINES: {"type": "string", "examples": ['{"id":1,"price":24.95}\n']},
+    CSV: {"examples": ['id,price\r\n1,24.95\r\n2,"1,800"\r\n']},
+    JSON_LINES: {"examples": ['{"id":1,"price":24.95}\n']},
 }
 IMPORTED = {"oneOf": [_reference("Plan"), _reference("Import")]}
