@@ -2,17 +2,24 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from time import monotonic
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
+from service import create_app
+from service.database import transaction
 from service.files.importing import MAX_FILE_BYTES
 from tests.factories import product_body
-from tests.test_files_export import stock_odd_texts
+from tests.helpers import dispose, is_waiting, wait_for
+from tests.test_files_export import stock, stock_odd_texts
 
 CSV, JSON_LINES = "text/csv", "application/jsonl"
 HEADING = "id,name,img_url,description,price,rating,category,status\n"
@@ -183,11 +190,26 @@ def test_a_named_encoding_is_read(stocked: FlaskClient, query: str, content_type
     assert listed(stocked)[0]["name"] == "Käse"
 
 
-def test_a_byte_order_mark_that_contradicts_the_charset_is_a_fault(stocked: FlaskClient) -> None:
-    plan = planned(stocked, table().encode("utf-8-sig"), f"charset={EXCEL_CODE_PAGE}")
+@pytest.mark.parametrize(
+    ("encoding", "charset", "detail"),
+    [
+        ("utf-8-sig", EXCEL_CODE_PAGE, "has the byte order mark of UTF-8"),
+        ("utf-16", "utf-8", "has the byte order mark of UTF-16"),
+        ("utf-16-le", "utf-16", "has no byte order mark: name utf-16le or utf-16be"),
+    ],
+)
+def test_a_byte_order_mark_that_contradicts_the_charset_is_a_fault(
+    sqlite_app: Flask, encoding: str, charset: str, detail: str
+) -> None:
+    plan = planned(sqlite_app.test_client(), table().encode(encoding), f"charset={charset}")
 
-    assert [row for row, *_ in faults(plan)] == [1]
-    assert "byte order mark" in plan["faults"][0]["detail"]
+    assert faults(plan) == [(1, None, f"The file {detail}, but charset is {charset}")]
+
+
+def test_utf_16_without_a_mark_is_read_if_its_byte_order_is_named(stocked: FlaskClient) -> None:
+    imported(stocked, table().encode("utf-16-be"), "charset=utf-16be")
+
+    assert listed(stocked)[0]["name"] == "Käse"
 
 
 @pytest.mark.parametrize(
@@ -475,6 +497,58 @@ def test_a_faulty_parameter_is_400(sqlite_app: Flask, query: str, parameter: str
     assert [error["parameter"] for error in response.get_json()["errors"]] == [parameter]
 
 
+SHOPIFY = (
+    "Handle,Title,Body (HTML),Vendor,Type,Published,Option1 Value,Variant SKU,Variant Price,"
+    "Variant Compare At Price,Image Src,Image Position,Status\r\n"
+    'kettle,Kettle,"<p>Whistles, ""loudly"".</p>\n<p>2 l</p>",Alder,Kitchen,TRUE,Default Title,K-1,'
+    "49.95,,https://cdn.example.com/kettle.jpg,1,active\r\n"
+    "rake,Rake,,Brück,,TRUE,Default Title,R-1,12.00,15.00,https://cdn.example.com/rake.jpg,1,draft\r\n"
+)
+SHOPIFY_COLUMNS = {
+    "Handle": "", "Title": "name", "Body (HTML)": "description", "Vendor": "", "Type": "category",
+    "Published": "", "Option1 Value": "", "Variant SKU": "", "Variant Price": "price",
+    "Variant Compare At Price": "", "Image Src": "img_url", "Image Position": "", "Status": "",
+}  # fmt: skip
+WOOCOMMERCE = (
+    "\ufeffID,Type,SKU,Name,Published,Is featured?,Short description,Description,In stock?,"
+    "Sale price,Regular price,Categories,Images,Meta: _wpcom_is_markdown\n"
+    '17,simple,K-1,Kettle,1,0,"Whistles\\nloudly","<b>2 l</b>",1,,"49,95",Kitchen > Kettles,'
+    "https://shop.example.com/kettle.jpg,1\n"
+    "18,simple,R-1,Rake,1,0,,,1,,12,Garden,https://shop.example.com/rake.jpg,\n"
+)
+WOOCOMMERCE_COLUMNS = {
+    "ID": "", "Type": "", "SKU": "", "Published": "", "Is featured?": "", "Short description": "",
+    "In stock?": "", "Sale price": "", "Regular price": "price", "Categories": "category",
+    "Images": "img_url", "Meta: _wpcom_is_markdown": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "columns", "description"),
+    [
+        (SHOPIFY, SHOPIFY_COLUMNS, '<p>Whistles, "loudly".</p>\n<p>2 l</p>'),
+        (WOOCOMMERCE, WOOCOMMERCE_COLUMNS, "<b>2 l</b>"),
+    ],
+    ids=["Shopify", "WooCommerce"],
+)
+def test_the_file_of_another_shop_is_read_with_a_mapping_of_its_columns(
+    client: FlaskClient, file: str, columns: dict[str, str], description: str
+) -> None:
+    assert planned(client, file)["faults"][0]["row"] == 1
+    query = urlencode([("column", f"{heading}:{name}") for heading, name in columns.items()])
+    imported(client, file, query)
+
+    kettle, rake = listed(client)
+    assert (kettle["name"], kettle["description"], kettle["price"]) == (
+        "Kettle",
+        description,
+        49.95,
+    )
+    assert kettle["category"].startswith("Kitchen")
+    assert kettle["img_url"].endswith("/kettle.jpg")
+    assert (rake["name"], rake["description"], rake["price"]) == ("Rake", None, 12)
+
+
 # Carrying out
 
 
@@ -563,6 +637,56 @@ def test_created_ids_are_in_the_order_of_rows(stocked: FlaskClient) -> None:
     assert [product["name"] for product in listed(stocked)[3:]] == [
         f"N{n}" for n in range(50, 0, -1)
     ]
+
+
+def test_of_two_imports_of_the_same_plan_one_is_carried_out(app: Flask) -> None:
+    other = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "WEB_THREADS": 5})
+    stock(app, *({"price": Decimal(10)} for _ in range(300)))
+    file = "id,price\n" + "".join(f"{n},12\n" for n in range(300, 0, -1))
+    tag = send(other.test_client(), file, "dry_run=true").headers["ETag"]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: send(other.test_client(), file, If_Match=tag), range(4)))
+    dispose(other)
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412]
+
+
+def test_a_product_that_changes_while_an_import_waits_for_it_is_412(postgresql_app: Flask) -> None:
+    stock(postgresql_app, {"price": Decimal(10)}, {"price": Decimal(10)})
+    uri = postgresql_app.config["DATABASE_URI"]
+    other = create_app({"DATABASE_URI": uri, "WEB_THREADS": 2})
+    file = "id,price\n1,12\n2,12\n"
+    tag = send(other.test_client(), file, "dry_run=true").headers["ETag"]
+    with ThreadPoolExecutor(1) as pool:
+        with postgresql_app.app_context(), transaction() as connection:
+            connection.execute(text("UPDATE products SET price = 11 WHERE id = 2"))
+            answer = pool.submit(send, other.test_client(), file, If_Match=tag)
+            wait_for(lambda: is_waiting(connection))
+        assert answer.result().status_code == 412
+    dispose(other)
+
+    assert [product["price"] for product in listed(postgresql_app.test_client())] == [10, 11]
+
+
+def test_imports_leave_a_thread_to_others(postgresql_app: Flask) -> None:
+    stock(postgresql_app, {})
+    uri = postgresql_app.config["DATABASE_URI"]
+    other = create_app({"DATABASE_URI": uri, "WEB_THREADS": 2})
+    client = other.test_client()
+    file = "id,price\n1,12\n"
+    with ThreadPoolExecutor(1) as pool:
+        with postgresql_app.app_context(), transaction() as connection:
+            connection.execute(text("UPDATE products SET price = 11 WHERE id = 1"))
+            first = pool.submit(send, other.test_client(), file, If_Match="*")
+            wait_for(lambda: is_waiting(connection))
+
+            refused = send(client, file, "dry_run=true")
+            assert client.get("/products/1").status_code == 200
+        assert first.result().status_code == 200
+    assert send(client, file, "dry_run=true").status_code == 200
+    dispose(other)
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
 
 
 # Limits

@@ -156,9 +156,12 @@ def before_call(
         case.body["price"] = round(price, 2)
     if case.operation.path == "/products/import":
         case.body = "name,img_url\n" if case.media_type == "text/csv" else "\n"
-    query = case.query
-    if case.operation.path not in LISTS or not query:
-        return
+    if case.operation.path in LISTS and case.query:
+        correct(case.query)
+
+
+def correct(query: dict[str, Any]) -> None:
+    """Make the query of a list valid."""
     if "sort" in query:
         query["sort"] = list({key.removeprefix("-"): key for key in query["sort"]}.values())
     for name in {"price", "rating"} & query.keys():

@@ -60,7 +60,9 @@ def open_text(stream: BinaryIO, charset: str) -> TextIOWrapper:
     stream.seek(0)
     marked = next((found for mark, found in BYTE_ORDER_MARKS.items() if start.startswith(mark)), "")
     if charset and marked and UNICODE.get(name) != marked:
-        raise EncodingError(f"its byte order mark is that of UTF-{marked[4:6].strip('-')}")
+        raise EncodingError(f"has the byte order mark of {marked.removesuffix('-sig').upper()}")
+    if name == "utf-16" and not marked:
+        raise EncodingError("has no byte order mark: name utf-16le or utf-16be")
     # Without a mark, the byte order of UTF-16 is the one that the charset names.
     encoding = marked or ("utf-8-sig" if name == "utf-8" else name)
     return TextIOWrapper(stream, encoding, ERRORS, newline="")

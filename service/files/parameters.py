@@ -1,7 +1,7 @@
 """The query parameters of an import."""
 
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -10,6 +10,8 @@ from service.common.error_handlers import InputError, InvalidRequest
 from service.files import COLUMNS, ETAG
 from service.files.encoding import is_known
 from service.files.reading import Options, normalized
+from service.http.json_body import parse_number
+from service.schemas import JSON_NUMBER
 
 MAX_PARAMETERS = 1_000
 MAX_PERCENT = 10_000
@@ -31,12 +33,9 @@ def mapped_column(text: str) -> tuple[str, str]:
 
 
 def percentage(text: str) -> Decimal:
-    """Return a percentage of at most two decimals; raises ``ValueError``."""
-    try:
-        percent = Decimal(text) if text.isascii() and text.replace(".", "", 1).isdigit() else None
-    except InvalidOperation:
-        percent = None
-    if percent is None or percent > MAX_PERCENT or percent * 100 % 1:
+    """Return a percentage; raises ``ValueError``."""
+    percent = parse_number(text) if JSON_NUMBER.fullmatch(text) else None
+    if percent is None or not 0 <= percent <= MAX_PERCENT:
         raise ValueError(f"must be a percentage from 0 to {MAX_PERCENT}, such as 50")
     return percent
 

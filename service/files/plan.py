@@ -299,7 +299,7 @@ class Import:
         listed = found.add_columns(old.c.price.label("before"), rows.c.price)
         for row in self.connection.execute(listed.order_by(rows.c.number).limit(MAX_LISTED)):
             change = f"changes the price from {row.before:.2f} to {row.price:.2f}"
-            detail = f"{change}, by more than {percent.normalize():f} %"
+            detail = f"{change}, by more than {percent:f} %"
             self._add([self._fault(row.number, "price", f"{row.price:.2f}", detail)])
         self.connection.execute(
             update(rows).where(rows.c.number.in_(found.correlate(None))).values(is_faulty=True)

@@ -110,7 +110,7 @@ def read(stream: BinaryIO, mimetype: str, options: Options) -> Iterator[Row]:
     try:
         text = open_text(stream, options.charset)
     except EncodingError as error:
-        fault = Fault(1, None, None, f"{error}, but charset is {options.charset}")
+        fault = Fault(1, None, None, f"The file {error}, but charset is {options.charset}")
         yield Row(1, faults=[fault], is_heading=True)
         return
     rows = _csv_rows(text, options) if mimetype == CSV else _json_rows(text, options)
