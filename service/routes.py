@@ -181,7 +181,7 @@ def import_products() -> Response:
     charset = importing.require_file(request)
     options, is_dry_run = import_options(request.query_string, charset)
     key = idempotency.key_of(request)
-    with importing.slot():
+    with importing.slot(request):
         if is_dry_run:
             return importing.dry_run(request, options)
         importing.require_plan(request)

@@ -23,7 +23,7 @@ from service.files import CSV, JSON_LINES
 from service.files.encoding import is_known
 from service.files.plan import Import, Plan
 from service.files.reading import Options, read
-from service.http.json_body import JSON, read_body
+from service.http.json_body import JSON, forget_body, read_body
 
 PATH = "/products/import"
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -60,8 +60,11 @@ def init_app(app: Flask) -> None:
 
 
 @contextmanager
-def slot() -> Iterator[None]:
-    """Hold one of the imports that may run at once; raises ``ServiceUnavailable`` without one."""
+def slot(request: Request) -> Iterator[None]:
+    """Hold one of the imports that may run at once; then release the memory of the file.
+
+    Raises ``ServiceUnavailable`` if too many are running.
+    """
     slots: BoundedSemaphore = current_app.extensions["imports"]
     if not slots.acquire(blocking=False):
         detail = "Other imports are running; try again later"
@@ -69,6 +72,7 @@ def slot() -> Iterator[None]:
     try:
         yield
     finally:
+        forget_body(request)
         slots.release()
 
 

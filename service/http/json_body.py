@@ -64,6 +64,11 @@ def read_body(request: Request) -> bytes:
     return body
 
 
+def forget_body(request: Request) -> None:
+    """Release the memory of the body: what refers to the request may be collected late."""
+    request.environ.pop(BODY, None)
+
+
 def _parse(body: bytes, object_pairs_hook: Callable[[Pairs], Any]) -> Any:
     try:
         return json.loads(

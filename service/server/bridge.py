@@ -215,6 +215,7 @@ class Bridge:
             cycle.disconnected = True
         finally:
             self._held -= body.getbuffer().nbytes
+            body.close()  # what refers to it may be a cycle that is collected late
 
     async def _collect(
         self, environ: dict[str, Any], cycle: Any, receive: Any, body: io.BytesIO
