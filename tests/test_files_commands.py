@@ -1,6 +1,8 @@
 """The commands products-import and products-export, and imports whose process is killed."""
 
+import shutil
 import signal
+import subprocess
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 NEW = "name,img_url,price\n"
 ROWS = 300
 KILLS = 20
+SOFFICE = shutil.which("soffice")
 
 
 def listed(app: Flask) -> list[dict[str, Any]]:
@@ -152,6 +155,25 @@ def send(client: FlaskClient, key: str) -> TestResponse:
     file = NEW + "".join(f"{key} {n},a,{n}\n" for n in range(ROWS))
     headers = {"If-Match": "*", "Idempotency-Key": key}
     return client.post("/products/import", data=file, content_type="text/csv", headers=headers)
+
+
+@pytest.mark.skipif(not SOFFICE, reason="LibreOffice is not installed")
+def test_a_file_that_libreoffice_has_saved_changes_nothing(
+    app: Flask, runner: FlaskCliRunner, tmp_path: Path
+) -> None:
+    stock(app, *({"name": f"'=1+{n}", "category": None, "rating": n} for n in range(20)))
+    runner.invoke(args=["products-export", str(tmp_path / "all.csv"), "--dialect", "excel"])
+
+    # Comma, double quote, UTF-8; cells as they are stored, not as they are shown.
+    csv_filter = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false"
+    saved = tmp_path / "saved"
+    subprocess.run(
+        [str(SOFFICE), "--headless", "--convert-to", csv_filter, "--outdir", saved, "all.csv"],
+        cwd=tmp_path, check=True, timeout=120,
+    )  # fmt: skip
+    imported = runner.invoke(args=["products-import", str(saved / "all.csv"), "--dry-run"])
+
+    assert imported.output.endswith("To create: 0; to update: 0; unchanged: 20.\n")
 
 
 def answer_to_repetition(client: FlaskClient, key: str) -> TestResponse:

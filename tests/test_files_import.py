@@ -340,6 +340,15 @@ def test_an_unclosed_quote_is_a_fault_of_its_row_and_swallows_no_other(
     assert {change["after"]["name"] for change in plan["changes"]} == {"Two", "Three"}
 
 
+def test_rows_after_a_quote_that_is_never_closed_are_read(client: FlaskClient) -> None:
+    rows = "".join(f"N{n},{'a' * 800},1\n" for n in range(2_000))
+
+    plan = planned(client, f'name,img_url,price\n"N,a,1\n{rows}')
+
+    assert counts(plan) == (2_000, 0, 0, 1)
+    assert faults(plan)[0][0] == 2
+
+
 def test_a_creation_without_a_required_column_is_a_fault_of_the_heading(
     stocked: FlaskClient,
 ) -> None:

@@ -1,9 +1,11 @@
 """Files through the server as it runs: their size, and the memory that they take."""
 
-import http.client
+import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -21,33 +23,32 @@ def server(sqlite_app: Flask, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def post(server: Server, path: str, size: int, content_type: str) -> int:
-    """Post a body of this size, a CSV file with one product; return the status."""
-    body = b"name,img_url,price\nA,a,1\n".ljust(size)
-    connection = server.connect()
-    try:
+def post(server: Server, path: str, size: int, content_type: str) -> tuple[int, Any]:
+    """Post a CSV file of this size, with one product and blank lines; return status and answer."""
+    body = b"name,img_url,price\nA,a,1\n".ljust(size % 1000 + 1000) + b"\n"
+    body += (b" " * 999 + b"\n") * ((size - len(body)) // 1000)
+    body = body.ljust(size)
+    with closing(server.connect()) as connection:
         connection.request("POST", path, body, {"Content-Type": content_type})
-        return connection.getresponse().status
-    except (BrokenPipeError, http.client.RemoteDisconnected):
-        return 0
-    finally:
-        connection.close()
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 @pytest.mark.parametrize("path", ["/products/import", "/products/import/"])
 def test_a_file_may_have_eight_mebibytes_and_another_body_one(server: Server, path: str) -> None:
     plan = f"{path}?dry_run=true"
 
-    assert post(server, plan, MAX_FILE_BYTES, "text/csv") == 200
-    assert post(server, plan, MAX_FILE_BYTES + 1, "text/csv") == 413
-    assert post(server, "/products", MEBIBYTE + 1, "application/json") == 413
+    status, answer = post(server, plan, MAX_FILE_BYTES, "text/csv")
+    assert (status, answer["create"], answer["faulty"]) == (200, 1, 0)
+    assert post(server, plan, MAX_FILE_BYTES + 1, "text/csv")[0] == 413
+    assert post(server, "/products", MEBIBYTE + 1, "application/json")[0] == 413
 
 
 def test_a_file_is_held_in_memory_twice_at_most(server: Server) -> None:
     post(server, "/products/import?dry_run=true", 1000, "text/csv")
     before = peak_memory(server)
 
-    assert post(server, "/products/import?dry_run=true", MAX_FILE_BYTES, "text/csv") == 200
+    post(server, "/products/import?dry_run=true", MAX_FILE_BYTES, "text/csv")
 
     assert peak_memory(server) - before < 2.5 * MAX_FILE_BYTES
 
