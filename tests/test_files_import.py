@@ -79,9 +79,6 @@ def stocked(client: FlaskClient) -> FlaskClient:
     return client
 
 
-# What is exported comes back
-
-
 @pytest.mark.parametrize(
     ("path", "content_type"),
     [
@@ -117,9 +114,6 @@ def test_an_export_without_its_ids_creates_the_same_products(
 
     copies = [product for product in listed(client) if product["id"] in answer["created"]]
     assert [copy | {"id": 0} for copy in copies] == [product | {"id": 0} for product in before]
-
-
-# What spreadsheets write
 
 
 def table(separator: str = ",", end: str = "\n", price: str = "12.50") -> str:
@@ -259,9 +253,6 @@ def test_a_price_has_one_meaning_or_is_a_fault(
     else:
         detail = price or "must be a price of at least 0 with at most two decimals, such as 1800.00"
         assert faults(plan) == [(2, "price", detail)]
-
-
-# Columns, cells and rows
 
 
 def test_an_absent_column_changes_nothing_and_an_empty_cell_resets(stocked: FlaskClient) -> None:
@@ -405,9 +396,6 @@ def test_faulty_json_lines_say_what_is_wrong_and_where(stocked: FlaskClient) -> 
         (6, "etag", "must be a string"),
         (7, "price", "must be given only once"),
     ]
-
-
-# Matching by name, and other parameters
 
 
 def test_rows_can_find_their_products_by_name(stocked: FlaskClient) -> None:
@@ -558,9 +546,6 @@ def test_the_file_of_another_shop_is_read_with_a_mapping_of_its_columns(
     assert (rake["name"], rake["description"], rake["price"]) == ("Rake", None, 12)
 
 
-# Carrying out
-
-
 CHANGES: dict[str, Callable[[FlaskClient], object]] = {
     "changed": lambda client: client.patch("/products/1", json={"price": 11}),
     "deleted": lambda client: client.delete("/products/1"),
@@ -696,9 +681,6 @@ def test_imports_leave_a_thread_to_others(postgresql_app: Flask) -> None:
     dispose(other)
 
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
-
-
-# Limits
 
 
 def test_ten_thousand_rows_are_taken_and_more_are_413(stocked: FlaskClient) -> None:

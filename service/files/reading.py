@@ -128,9 +128,6 @@ def _require_few(number: int, options: Options) -> None:
         raise RequestEntityTooLarge(f"The file has more than {MAX_LINES:,} lines")
 
 
-# JSON Lines
-
-
 def _json_rows(text: TextIOWrapper, options: Options) -> Iterator[Row]:
     number = 0
     while line := text.readline(MAX_RECORD_LENGTH + 1):
@@ -211,9 +208,6 @@ class _Draft:
     def _fault(self, name: str, detail: str) -> Fault:
         column = self.headings.get(name, name) or None
         return Fault(self.number, column, shown(self.text_of(name)), detail)
-
-
-# CSV
 
 
 class _Lines:
