@@ -39,7 +39,7 @@ REQUIRED_MEMBERS = ("name", "img_url", "price")
 
 CSV_ERRORS = {
     "unexpected end of data": "has a quote that is not closed",
-    "field larger": "has a cell of more than 131,072 characters",
+    "field larger": "has a cell of more than 131,072 characters, or a quote that is not closed",
 }
 UNQUOTED = "has a quote inside a cell that is not doubled, or text after a closing quote"
 TOO_LONG = f"is longer than {MAX_RECORD_LENGTH:,} characters, or has a quote that is not closed"
@@ -224,9 +224,7 @@ class _Lines:
 
     def __next__(self) -> str:
         left = MAX_RECORD_LENGTH - self._length
-        line = self._put_back.popleft() if self._put_back else ""
-        if not line.endswith(("\r", "\n")):  # one that was cut where its record became too long
-            line += self._text.readline(left + 1 - len(line))
+        line = self._put_back.popleft() if self._put_back else self._text.readline(left + 1)
         if not line:
             raise StopIteration
         self._record.append(line)
