@@ -201,7 +201,6 @@ def test_the_role_of_the_service_seeds_a_catalogue(app: Flask) -> None:
     "statement",
     [
         "CREATE TABLE another (id integer)",
-        "CREATE TEMPORARY TABLE another (id integer)",
         "ALTER TABLE products ADD COLUMN another integer",
         "CREATE INDEX another ON products (name)",
         "DROP TABLE products",

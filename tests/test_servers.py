@@ -39,6 +39,7 @@ UNTIL_STARTED = urllib3.Retry(total=60, backoff_factor=0.05, backoff_max=0.5)
 MOST_BYTES = 2_000
 JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/merge-patch+json"}
+JSON_LINES = {"Content-Type": "application/jsonl"}
 MATCHING = {"If-Match": "{tag}"}
 KETTLE = product_body(name="Copper kettle", price=49.95)
 TEAPOT = product_body(name="Teapot", price=19.5)
@@ -96,6 +97,33 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
     "create, chunked": (
         ("POST /products", JSON, [json.dumps(KETTLE).encode()]),
         is_json(201, KETTLE, ETag=TAG, Location=LOCATION),
+    ),
+    "create once": (
+        ("POST /products", JSON | {"Idempotency-Key": "{tag}"}, KETTLE),
+        is_json(201, KETTLE, ETag=TAG, Location=LOCATION),
+    ),
+    "export as CSV": (
+        ("GET /products.csv", {}, None),
+        Answer(
+            200,
+            {
+                "Content-Type": "text/csv; charset=utf-8; header=present",
+                "Content-Disposition": 'attachment; filename="products-.+[.]csv"',
+            },
+            text="(?m)^id,name,.*\n[0-9]+,Copper kettle,",
+        ),
+    ),
+    "export as JSON Lines": (
+        ("GET /products.jsonl", {}, None),
+        Answer(200, JSON_LINES, text='"name":"Copper kettle".*"etag":"[0-9a-f]{32}"}\n'),
+    ),
+    "plan of an import": (
+        ("POST /products/import?dry_run=true", JSON_LINES, TEAPOT),
+        is_json(200, {"create": 1, "faulty": 0}, ETag=TAG),
+    ),
+    "import": (
+        ("POST /products/import", JSON_LINES | {"If-Match": "*"}, TEAPOT),
+        is_json(200, {"updated": 0, "unchanged": 0}),
     ),
     "list": (("GET /products", {}, None), is_json(200, [KETTLE])),
     "page": (("GET /products?limit=1", {}, None), is_json(200, [KETTLE], Link=NEXT)),
@@ -171,6 +199,11 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
         ("PATCH /products/{id}", PATCH | {"If-Match": '"another"'}, {"rating": 5}),
         is_problem(412, ".+"),
     ),
+    "no method of an import": (
+        ("GET /products/import", {}, None),
+        is_problem(405, "GET is not allowed on /products/import", Allow="OPTIONS, POST"),
+    ),
+    "no plan": (("POST /products/import", JSON_LINES, TEAPOT), is_problem(428, ".+dry run.+")),
     "too large": (
         ("POST /products", JSON, {"name": "x" * MOST_BYTES}),
         is_problem(413, f"The body is larger than {MOST_BYTES} bytes"),
