@@ -113,7 +113,8 @@ def test_a_generated_python_client_calls_every_operation(
     address: str, file: Path, successes: dict[str, int]
 ) -> None:
     package = file.with_name("products_client")
-    options = ("--output-path", package, "--meta", "none", "--fail-on-warning")
+    config = CLIENTS / "python.yaml"
+    options = ("--output-path", package, "--meta", "none", "--fail-on-warning", "--config", config)
     run(SCRIPTS / "openapi-python-client", "generate", "--path", file, *options, PATH=str(SCRIPTS))
 
     codes = run(

@@ -323,8 +323,9 @@ JSON_LINES_FILE: Schema = {
     "type": "string",
     "examples": [json.dumps(TAGGED_EXAMPLE, separators=(",", ":")) + "\n"],
 }
+BINARY: Schema = {"type": "string", "format": "binary"}
 FILE = {
-    CSV: {"examples": ['id,price\r\n1,24.95\r\n2,"1,800"\r\n']},
-    JSON_LINES: {"examples": ['{"id":1,"price":24.95}\n']},
+    CSV: BINARY | {"examples": ['id,price\r\n1,24.95\r\n2,"1,800"\r\n']},
+    JSON_LINES: BINARY | {"examples": ['{"id":1,"price":24.95}\n']},
 }
 IMPORTED = {"oneOf": [_reference("Plan"), _reference("Import")]}

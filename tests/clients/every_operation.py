@@ -7,10 +7,13 @@ codes by operation.
 import json
 import sys
 from importlib import import_module
+from io import BytesIO
 from pkgutil import walk_packages
 from typing import Any
 
-api, models = import_module("products_client.api"), import_module("products_client.models")
+api, models, types = (
+    import_module(f"products_client.{name}") for name in ("api", "models", "types")
+)
 client = import_module("products_client").Client(base_url=sys.argv[1])
 operations = {
     module.name.rpartition(".")[2]: import_module(module.name)
@@ -21,6 +24,10 @@ operations = {
 
 def call(name: str, **arguments: Any) -> Any:
     return operations[name].sync_detailed(client=client, **arguments)
+
+
+def file(text: str) -> Any:
+    return types.File(BytesIO(text.encode()))
 
 
 def kettle(price: float) -> Any:
@@ -41,6 +48,9 @@ calls: dict[str, dict[str, Any]] = {
     "replace_product": {"id": dear.id, "body": kettle(49.95)},
     "update_product": {"id": cheap.id, "body": models.ProductPatch(category="Kitchen")},
     "delete_product": {"id": cheap.id},
+    "export_products_as_csv": {"dialect": models.ExportProductsAsCsvDialect.EXCEL},
+    "export_products_as_json_lines": {"id": [dear.id]},
+    "import_products": {"body": file(f'{{"id":{dear.id},"price":5}}\n'), "dry_run": True},
     "get_health": {},
     "get_readiness": {},
     "get_metrics": {},

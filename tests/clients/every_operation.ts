@@ -37,6 +37,17 @@ const calls: Record<keyof operations, () => Promise<Answer>> = {
   updateProduct: () =>
     client.PATCH("/products/{id}", { params: at(cheap), body: { category: "Kitchen" } }),
   deleteProduct: () => client.DELETE("/products/{id}", { params: at(cheap) }),
+  exportProductsAsCsv: () =>
+    client.GET("/products.csv", { params: { query: { dialect: "excel" } }, parseAs: "text" }),
+  exportProductsAsJsonLines: () =>
+    client.GET("/products.jsonl", { params: { query: { id: [dear.id] } }, parseAs: "text" }),
+  importProducts: () =>
+    client.POST("/products/import", {
+      params: { query: { dry_run: true } },
+      body: `id,price\n${dear.id},5\n`,
+      bodySerializer: (file) => file,
+      headers: { "Content-Type": "text/csv" },
+    }),
   getHealth: () => client.GET("/health"),
   getReadiness: () => client.GET("/readyz"),
   getMetrics: () => client.GET("/metrics", { parseAs: "text" }),
