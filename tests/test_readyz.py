@@ -55,6 +55,8 @@ def test_it_is_ready_when_the_database_is(app: Flask) -> None:
         (["db-create"], "DELETE FROM alembic_version", "The tables have no revision"),
         (["db upgrade 0001"], "DROP TABLE alembic_version", "The tables have no revision"),
         (["db-create"], "DROP TABLE products", "The table products is missing"),
+        (["db-create"], "DROP TABLE idempotency_keys", "The table idempotency_keys is missing"),
+        (["db upgrade 0002"], "DROP TABLE alembic_version", "The tables have no revision"),
         (["db-create"], NO_RATING, "The table products has no column rating"),
     ],
 )

@@ -23,12 +23,26 @@ the request out only if nobody has changed the product since. Otherwise the resp
 the product again, decide again, and send the new tag. A GET with the tag in `If-None-Match` is 304
 as long as the product is unchanged.
 
+### Repeating a POST
+
+With `Idempotency-Key` a POST can be repeated until there is a response: it is carried out once, and
+each repetition gets the first response, with `Idempotent-Replayed: true`. The same key with another
+request is 422; while the first request is running, it is 409. A response is kept for 24 hours.
+
+### Files
+
+`GET /products.csv` and `GET /products.jsonl` export a list with its filters and sort. A file goes
+back with `POST /products/import`: with `dry_run=true` the response is a plan of what it would
+change, and an `ETag`. The same request with this tag in `If-Match`, without `dry_run`, carries out
+exactly this plan, or is 412. What is exported and imported again changes nothing.
+
 ### Errors
 
 An error is a problem document (RFC 9457), `application/problem+json`. `detail` says what is wrong.
 If the body or the query string is invalid, nothing is written, and `errors` lists all errors:
-`pointer` is a member of the body, `parameter` a query parameter. After a 503, wait for the seconds
-in `Retry-After`. `request_id` finds the request in the log of the service.
+`pointer` is a member of the body, `parameter` a query parameter, and `row` a row of a file. After a
+503, wait for the seconds in `Retry-After`. `request_id` finds the request in the log of the
+service.
 
 ### Tokens
 
