@@ -354,7 +354,11 @@ def changed_members(request: Request, product_id: int) -> dict[str, Any]:
 
 
 def checked_patch(members: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the columns that a merge patch sets, and what is wrong with each other member."""
+    """Return the columns that a merge patch sets, and what is wrong with each other member.
+
+    Of the unknown members only the first ``MAX_ERRORS`` have an error.
+    """
+    _drop_unknown(members)
     errors: dict[str, str] = {}
     try:
         changes = product_patch.validate_python(members)
@@ -447,17 +451,26 @@ def _validated(
 ) -> dict[str, Any]:
     """Return the members as column values, without the id; raises with all errors."""
     columns: dict[str, Any] = {}
-    unknown = [name for name in members if name not in Product.__annotations__]
-    for name in unknown[MAX_ERRORS:]:  # that many would take hundreds of megabytes
-        del members[name]
+    dropped = _drop_unknown(members)
     try:
         columns = schema.validate_python(members, context=product_id)
     except ValidationError as error:
         errors = errors + [member_error(str(e["loc"][0]), _message(e)) for e in error.errors()]
     if errors:
-        raise InvalidRequest(errors, more=len(unknown[MAX_ERRORS:]))
+        raise InvalidRequest(errors, more=dropped)
     columns.pop("id", None)
     return columns
+
+
+def _drop_unknown(members: dict[str, Any]) -> int:
+    """Keep the first ``MAX_ERRORS`` unknown members; return the number of the others.
+
+    The errors of all of them would take hundreds of megabytes.
+    """
+    unknown = [name for name in members if name not in Product.__annotations__]
+    for name in unknown[MAX_ERRORS:]:
+        del members[name]
+    return len(unknown[MAX_ERRORS:])
 
 
 def _message(error: ErrorDetails) -> str:

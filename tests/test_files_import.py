@@ -756,6 +756,18 @@ def test_a_hostile_file_is_a_fault_at_once(sqlite_app: Flask, kind: str) -> None
     assert plan["faults"]
 
 
+@pytest.mark.parametrize("member", ['"m{0}":1', '"m{0}":1,"m{0}":2'])
+def test_a_line_of_many_members_is_a_fault_at_once(sqlite_app: Flask, member: str) -> None:
+    line = "{" + ",".join(map(member.format, range(40_000))) + "}"
+    started = process_time()
+
+    plan = planned(sqlite_app.test_client(), line, content_type=JSON_LINES)
+
+    assert process_time() - started < 2
+    assert plan["faulty"] == 1
+    assert [fault["column"] for fault in plan["faults"]] == [f"m{n}" for n in range(100)]
+
+
 @pytest.mark.parametrize("line", [b"\n", b",\n", b"\r"])
 def test_a_million_empty_lines_are_413(sqlite_app: Flask, line: bytes) -> None:
     file = b"id,name\n" + line * 1_000_000

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service.common.error_handlers import InvalidRequest
+from service.common.error_handlers import MAX_ERRORS, InvalidRequest
 from service.files import COLUMNS, CSV, ETAG
 from service.files.cells import REQUIRED, VALUE_OF, etag
 from service.files.encoding import EncodingError, open_text, readable, undecodable
@@ -153,7 +153,7 @@ def _json_row(number: int, line: str, options: Options) -> Row:
         detail = error.errors[0]["detail"]
         return Row(number, faults=[Fault(number, None, shown(line.rstrip()), detail)])
     draft = _Draft(number, members, lambda name: _json_text(members.get(name)))
-    draft.details = {_member(error["pointer"]): error["detail"] for error in errors}
+    draft.details = {_member(each["pointer"]): each["detail"] for each in errors[:MAX_ERRORS]}
     tag = members.pop(ETAG, None)
     if isinstance(tag, str):
         members[ETAG] = etag(tag)
@@ -197,13 +197,11 @@ class _Draft:
             details.setdefault(ETAG, "needs an id")
         if options.match == "name" and "name" not in names:
             details["name"] = REQUIRED
-        faults = [self._fault(name, details[name]) for name in sorted(details, key=self._place)]
+        # In the order of the row.
+        places = {name: place for place, name in enumerate(self.headings or self.members)}
+        ordered = sorted(details, key=lambda name: places.get(name, len(places)))
+        faults = [self._fault(name, details[name]) for name in ordered]
         return Row(self.number, columns, names, tag, faults)
-
-    def _place(self, name: str) -> int:
-        """Return the place of a member in the row, so that its faults are in the same order."""
-        order = [*(self.headings or self.members), name]
-        return order.index(name)
 
     def _fault(self, name: str, detail: str) -> Fault:
         column = self.headings.get(name, name) or None
