@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from werkzeug.test import TestResponse
 
 from service import create_app
@@ -16,6 +16,7 @@ from tests.factories import product_body
 from tests.helpers import dispose, execute, running_post
 
 KETTLE = product_body(name="Kettle")
+OTHER_PLANS = ("hashjoin", "hashagg", "mergejoin", "sort", "material", "indexscan", "bitmapscan")
 TOKENS = {"anna": "a" * 43, "shop": "b" * 43}
 
 
@@ -153,17 +154,34 @@ def test_an_expired_key_is_a_new_one(app: Flask, client: FlaskClient) -> None:
     assert post(client, "one", {**KETTLE, "name": "Other"}).data == response.data
 
 
+def expired(count: int) -> str:
+    """Return the statement that inserts expired keys."""
+    values = ", ".join(f"('', 'old {i}', '', {i})" for i in range(count))
+    return f"INSERT INTO idempotency_keys (writer, key, fingerprint, expires_at) VALUES {values}"
+
+
 def test_a_request_with_a_key_deletes_a_hundred_expired_ones(
     app: Flask, client: FlaskClient
 ) -> None:
-    values = ", ".join(f"('', 'old {i}', '', {i})" for i in range(150))
-    columns = "writer, key, fingerprint, expires_at"
-    execute(app, f"INSERT INTO idempotency_keys ({columns}) VALUES {values}")
+    execute(app, expired(150))
 
     post(client, "one")
     assert stored_keys(app) == 51
     post(client, "two")
     assert stored_keys(app) == 2
+
+
+def test_it_deletes_no_more_by_the_plan_for_few_rows(postgresql_app: Flask) -> None:
+    """For few rows PostgreSQL joins in nested loops, and would select for each row anew."""
+    execute(postgresql_app, expired(150))
+    off = " ".join(f"-c enable_{name}=off" for name in OTHER_PLANS)
+    uri = make_url(postgresql_app.config["DATABASE_URI"]).update_query_dict({"options": off})
+    app = create_app({"DATABASE_URI": uri.render_as_string(hide_password=False)})
+
+    post(app.test_client(), "one")
+    dispose(app)
+
+    assert stored_keys(postgresql_app) == 51
 
 
 def stored_keys(app: Flask) -> int:

@@ -142,14 +142,16 @@ class _Claim:
         connection.execute(update(self._keys).where(*self._is_own).values(answer))
         # Last, because a claim of one of these keys waits for the end of the transaction.
         key = tuple_(self._keys.c.writer, self._keys.c.key)
+        # A CTE is executed once; a subquery may be once for each row, each time with other keys.
         expired = (
             select(*key.clauses)
             .where(self._keys.c.expires_at <= self._now)
             .order_by(self._keys.c.expires_at)
             .limit(MAX_DELETED)
             .with_for_update(skip_locked=True)
+            .cte()
         )
-        connection.execute(delete(self._keys).where(key.in_(expired)))
+        connection.execute(delete(self._keys).where(key.in_(select(expired))))
 
 
 def _kept(headers: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
