@@ -68,8 +68,9 @@ test: $(VENV)/dev.stamp tests/clients/node_modules ## Run all tests, on SQLite a
 bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL says where else than here
 	$(BIN)/behave --format progress3
 
-bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes
-	@exec $(BIN)/python -m benchmarks.run
+bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes; then large files
+	@$(BIN)/python -m benchmarks.run
+	@exec $(BIN)/python -m benchmarks.files
 
 lint: $(VENV)/dev.stamp $(VENV)/bench.stamp ## Check style, format and types
 	$(BIN)/ruff check
