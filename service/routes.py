@@ -1,5 +1,6 @@
 """The blueprint of /products: one view for each operation."""
 
+import json
 import re
 from functools import partial
 from typing import Any
@@ -21,11 +22,17 @@ from service.http.preconditions import (
     require_match,
     require_preconditions,
 )
-from service.listing.query import parse
+from service.listing.facets import facets
+from service.listing.query import parse, parse_filter
 from service.models import MAX_ID, catalogue, product_json, products, returning_json
-from service.openapi.components import BODY, PATCH, PRODUCT, PRODUCTS
+from service.openapi.components import BODY, FACETS, PATCH, PRODUCT, PRODUCTS
 from service.openapi.decorator import operation
-from service.openapi.parameters import IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
+from service.openapi.parameters import (
+    FILTER_PARAMETERS,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LIST_PARAMETERS,
+)
 from service.schemas import changed_members, new_product, whole_product
 
 change_operation = partial(
@@ -64,6 +71,9 @@ class ProductNotFound(NotFound):
 class ProductIdConverter(BaseConverter):
     """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``."""
 
+    # A write to a collection's own resource is 405 with its methods, not those of a product.
+    regex = "(?!facets$)[^/]+"
+
     def to_python(self, value: str) -> int:
         """Return the id; raises ``ProductNotFound`` if the segment is not an id."""
         if not DECIMAL_ID.fullmatch(value) or int(value) > MAX_ID:
@@ -90,6 +100,18 @@ def list_products() -> Response:
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
     page, headers["Link"] = listing.page(listing.limit, _collection_url())
     return JSONResponse(page, headers=headers, content_type=JSON)
+
+
+@blueprint.get("/facets")
+@operation({JSON: FACETS}, failures=(400, 414, 503), parameters=FILTER_PARAMETERS)
+def get_facets() -> Response:
+    """Count the products that a filter selects, by status and by category.
+
+    Each facet counts as if its own filter were not set. The categories are up to 100, the most
+    frequent first.
+    """
+    found = json.dumps(facets(parse_filter(request.query_string)), ensure_ascii=False)
+    return JSONResponse(found, content_type=JSON)
 
 
 @blueprint.post("")

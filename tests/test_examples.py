@@ -18,6 +18,7 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 REQUESTS: dict[str, dict[str, Any]] = {
     "listProducts": {"path": "/products", "query_string": "limit=1&count=true"},
+    "getFacets": {"path": "/products/facets"},
     "createProduct": {"method": "POST", "path": "/products", "json": product_body()},
     "getProduct": {"path": "/products/1"},
     "replaceProduct": {"method": "PUT", "path": "/products/1", "json": product_body()},
@@ -34,7 +35,7 @@ INVALID = product_body(price="9.99", colour="red")
 # What is different in a request that fails, and in the settings of the service that answers it.
 FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     304: ({"headers": {"If-None-Match": "*"}}, {}),
-    400: ({"json": INVALID, "query_string": "limit=ten"}, {}),
+    400: ({"json": INVALID, "query_string": "min_rating=ten"}, {}),
     401: ({}, {"API_TOKENS": f"shop={'a' * 43}"}),
     403: ({"headers": {"Host": "shop.example.com"}}, {}),
     404: ({"path": "/products/7"}, {}),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from service.models import MAX_ID
 from service.openapi.components import Schema, members
-from service.schemas import list_query
+from service.schemas import NOT_FILTERS, list_query
 
 
 def _query_parameters() -> Iterator[Schema]:
@@ -17,6 +17,7 @@ def _query_parameters() -> Iterator[Schema]:
 
 
 LIST_PARAMETERS = tuple(_query_parameters())
+FILTER_PARAMETERS = tuple(each for each in LIST_PARAMETERS if each["name"] not in NOT_FILTERS)
 
 PRODUCT_ID: Schema = {
     "name": "id",

@@ -34,7 +34,7 @@ def _unsupported(types: Collection[str]) -> Failure:
     return Failure(meaning, type_message(types), headers=headers)
 
 
-INVALID_QUERY = _invalid([{"parameter": "limit", "detail": "must be an integer"}])
+INVALID_QUERY = _invalid([{"parameter": "min_rating", "detail": "must be an integer"}])
 INVALID_BODY = _invalid(
     [
         member_error("price", "must be a number"),
