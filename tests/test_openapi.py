@@ -26,6 +26,7 @@ PLACE = {
     "category": None,
     "status": "active",
 }
+FILTERED = {"/products", "/products/facets"}
 SHORT = 1_000
 WORDS = 10
 PHASES = {"examples", "coverage", "fuzzing", "stateful"}
@@ -128,7 +129,7 @@ def before_call(
     if isinstance(case.body, dict) and isinstance(price := case.body.get("price"), float):
         case.body["price"] = round(price, 2)
     query = case.query
-    if case.operation.path != "/products" or not query:
+    if case.operation.path not in FILTERED or not query:
         return
     if "sort" in query:
         query["sort"] = list({key.removeprefix("-"): key for key in query["sort"]}.values())
