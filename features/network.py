@@ -1,6 +1,7 @@
 """A slow network between the browser and the service: it holds answers back, and loses them."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -110,25 +111,28 @@ def _handler(network: Network) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length", 0))
             headers = {n: v for n, v in self.headers.items() if n.lower() not in HOP_BY_HOP}
             try:
-                response = network.ask(self.command, self.path, headers, self.rfile.read(length))
+                body = self.rfile.read(length)
+                response = network.ask(self.command, self.path, headers, body)
             except urllib3.exceptions.HTTPError:
                 response = None
-            if response is None:
-                self.close_connection = True
-                return
             self._answer(response)
 
-        def _answer(self, response: urllib3.BaseHTTPResponse) -> None:
+        def _answer(self, response: urllib3.BaseHTTPResponse | None) -> None:
+            if response is None:
+                # A browser asks again where it has got nothing at all.
+                self.send_response_only(200)
+                self.send_header("Content-Length", "1")
+                self.end_headers()
+                self.close_connection = True
+                return
             self.send_response_only(response.status)
             for name, value in response.headers.items():
                 if name.lower() not in HOP_BY_HOP:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.data)))
-            self.end_headers()
-            try:
+            with suppress(ConnectionError):  # the page has gone
+                self.end_headers()
                 self.wfile.write(response.data)
-            except ConnectionError:  # the page has gone
-                self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

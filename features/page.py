@@ -95,6 +95,9 @@ BUTTONS = {
     "Close summary": "#summary-close-btn",
 }
 
+# Where no page was opened there is nothing to forget.
+FORGET = "try { sessionStorage.clear(); localStorage.clear() } catch { }"
+
 T = TypeVar("T")
 
 
@@ -140,9 +143,7 @@ class Page:
             self.driver.switch_to.window(window)
             self.driver.close()
         self.driver.switch_to.window(first)
-        self._run(
-            "try { sessionStorage.clear(); localStorage.clear() } catch { /* no page was opened */ }"
-        )
+        self._run(FORGET)
         self.driver.get("about:blank")
 
     # Waiting

@@ -15,7 +15,7 @@ Feature: What staff do all day
     Then I am told of "Copper pot"
     When I change the status of "Hose" in its row
     And I choose "Disabled" as "value in the row"
-    And I press the key Enter in the row
+    And in the row I press Enter
     Then I see these products
       | name       | price  | status   |
       | Copper pot | $39.95 | Active   |
@@ -39,7 +39,7 @@ Feature: What staff do all day
       | Copper pot | 45.00 |
       | Enamel mug | 8.00  |
       | Hose       | 24.50 |
-    When I press the key Enter in the row
+    When in the row I press Enter
     Then I see these products
       | name       | price  |
       | Copper pot | $39.95 |

@@ -87,7 +87,7 @@ def type_and_press(context: Context, text: str, key: str) -> None:
     context.page.press_key(key)
 
 
-@when("I press the key {key} in the row")
+@when("in the row I press {key}")
 def press_in_row(context: Context, key: str) -> None:
     context.page.one(ROW_FIELD).send_keys(getattr(Keys, key.upper()))
 

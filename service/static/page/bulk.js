@@ -3,14 +3,13 @@ import * as api from "./api.js";
 import { refresh } from "./commands.js";
 import { counted, deleteNow, wait } from "./deletion.js";
 import { confirmed } from "./dialogs.js";
-import { inParallel, reasonOf } from "./parallel.js";
+import { inParallel, isSame, reasonOf, surely } from "./parallel.js";
 import { FORMS, isChange, plan } from "./planning.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";
 
 const NAMED = 3;
 const changedMeanwhile = () => new api.Failure("", 412);
-const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 // Shows the form of a change, with its preview.
 export function begin(kind) {
@@ -55,20 +54,6 @@ async function fetched(product) {
     throw changedMeanwhile();
   }
   return answer;
-}
-
-// Changes members; where the answer is lost, looks whether it was done.
-async function surely(product, members, etag) {
-  try {
-    return await api.change(product.id, members, etag);
-  } catch (failure) {
-    const isUnknown = failure.status === 0 || failure.status >= 500;
-    const there = isUnknown && (await api.get(product.id).catch(() => null));
-    if (there && isSame(there.body, { ...product, ...members })) {
-      return there;
-    }
-    throw failure;
-  }
 }
 
 async function running(title, items, work) {

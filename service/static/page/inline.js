@@ -4,6 +4,7 @@ import { loadFacets } from "./commands.js";
 import { deleteNow } from "./deletion.js";
 import { focusInline } from "./focus.js";
 import { faultOf, textOf, valueOf } from "./members.js";
+import { surely } from "./parallel.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";
 
@@ -19,7 +20,12 @@ export function begin(id, member) {
   focusInline(now().inline, { select: true });
 }
 
-export const type = (text) => set({ inline: { ...now().inline, text, fault: "" } });
+export function type(text) {
+  const { inline } = now();
+  if (inline && inline.text !== text) {
+    set({ inline: { ...inline, text, fault: "" } });
+  }
+}
 
 export function leave() {
   const { inline } = now();
@@ -49,14 +55,14 @@ export async function save() {
 async function send(inline, members) {
   const { id, member, seen } = inline;
   const { body, etag } = await api.get(id);
-  const isDone = body[member] === members[member];
+  const isDone = body[member] === members[member]; // by an attempt whose answer was lost
   if (!isDone && body[member] !== seen[member]) {
     update(states.written, id, body, etag);
     const theirs = textOf(member, body[member]);
     tell({ ...inline, seen: body }, `Somebody else has set ${theirs} meanwhile. Save again to set yours.`);
     return;
   }
-  const answer = isDone ? { body, etag } : await api.change(id, members, etag);
+  const answer = isDone ? { body, etag } : await surely(body, members, etag);
   update(states.written, id, answer.body, answer.etag);
   update(states.say, `“${answer.body.name}” has been updated`, { kind: "success" });
   if (isStill(inline)) {

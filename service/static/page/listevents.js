@@ -23,10 +23,12 @@ const isPlain = ({ button, ctrlKey, metaKey, shiftKey, altKey }) =>
 // Finding
 
 function listenToFilters() {
-  on("search_text", "input", ({ target }) => {
+  on("search_text", "input", () => {
     clearTimeout(typing);
-    typing = setTimeout(() => searchFor(target, { typing: true }), TYPING_MS);
+    typing = setTimeout(searchNow, TYPING_MS, { typing: true });
   });
+  // What is clicked comes after what was typed before.
+  document.addEventListener("click", () => typing && searchNow({ typing: true }), true);
   for (const name of ["category", "status", "min_price", "max_price", "min_rating"]) {
     on(`filter_${name}`, "change", ({ target }) => commands.filter(name, target.value));
   }
@@ -48,20 +50,22 @@ function listenToFilters() {
   });
 }
 
-const searchFor = ({ value }, options) => commands.search({ q: value.trim() }, options);
+function searchNow(options) {
+  clearTimeout(typing);
+  typing = 0;
+  commands.search({ q: byId("search_text").value.trim() }, options);
+}
 
 function submit(event) {
   event.preventDefault();
-  clearTimeout(typing);
   const before = now().query;
-  searchFor(byId("search_text"));
+  searchNow();
   if (event.submitter !== null && now().query === before) {
     commands.refresh();
   }
 }
 
 function resetTo(id) {
-  clearTimeout(typing);
   commands.resetAll();
   focusOn(id);
 }

@@ -3,13 +3,28 @@ import { initial } from "./state.js";
 
 let state = initial;
 let show = () => {};
+let isShowing = false;
 
 export const now = () => state;
 
 // Replaces the state by what a pure function of state.js makes of it, and shows it.
 export function update(next, ...rest) {
   state = next(state, ...rest);
-  show(state);
+  showAll();
+}
+
+// What is shown may lead to another change, such as by a focus that moves: that is shown after it.
+function showAll() {
+  if (isShowing) {
+    return;
+  }
+  isShowing = true;
+  let shown;
+  do {
+    shown = state;
+    show(shown);
+  } while (shown !== state);
+  isShowing = false;
 }
 
 export const set = (changes) => update((before) => ({ ...before, ...changes }));
