@@ -31,6 +31,13 @@ class Hold:
     released: Event = field(default_factory=Event)
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server of a page that may go away at any time."""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing."""
+
+
 class Network:
     """Takes requests to the service and gives its answers back, as it is told."""
 
@@ -42,7 +49,7 @@ class Network:
         self._held: list[Hold] = []
         self._lost: list[str] = []
         self._waiting: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -96,7 +103,7 @@ class Network:
         return response
 
     def _wait(self, hold: Hold, request: str) -> None:
-        if hold.is_once:
+        if hold.is_once and hold in self._holds:
             self._holds.remove(hold)
         self._waiting.append(request)
         hold.released.wait(PATIENCE_SECONDS)

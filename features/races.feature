@@ -186,3 +186,18 @@ Feature: A slow network
     When the answers arrive
     Then I see the products "Mug 25" to "Mug 49"
     And the page is 2 of 3
+
+  Scenario Outline: Work at random, with answers that are late or lost: <seed>
+    Given these products
+      | name   | price | rating |
+      | First  | 0.5   | 1      |
+      | Second | 0.5   | 1      |
+      | Third  | 0.5   | 1      |
+      | Fourth | 0.5   | 1      |
+    And I have the catalogue open
+    When I work 200 steps at random with the seed <seed>
+    Then the catalogue is what I meant and was told
+
+    Examples:
+      | seed |
+      | 1    |

@@ -1,7 +1,11 @@
 """What the network between the page and the service does."""
 
+from random import Random
+
 from behave import given, then, when
 from behave.runner import Context
+
+from features.wander import Wanderer
 
 
 @given("answers to {kind} are held back")
@@ -28,3 +32,17 @@ def is_on_its_way(context: Context, kind: str) -> None:
 @when("the answers arrive")
 def mend(context: Context) -> None:
     context.network.mend()
+
+
+@when("I work {steps:d} steps at random with the seed {seed:d}")
+def work(context: Context, steps: int, seed: int) -> None:
+    random = Random(seed)  # noqa: S311  # it is to be repeated
+    context.wanderer = Wanderer(context.page, context.network, context.colleague, random)
+    context.wanderer.work(steps)
+
+
+@then("the catalogue is what I meant and was told")
+def is_as_told(context: Context) -> None:
+    context.wanderer.finish()
+    faults = context.wanderer.faults()
+    assert not faults, faults

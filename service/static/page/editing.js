@@ -8,7 +8,11 @@ import * as sessions from "./session.js";
 import * as states from "./state.js";
 import { edit, editSession, now, set, update } from "./store.js";
 
-const number = () => now().editor.number + 1;
+function number() {
+  update(states.tick);
+  return now().clock;
+}
+
 const isCurrent = (session) => now().editor.number === session.number;
 const named = (product) => `“${product.name}”`;
 
@@ -106,10 +110,11 @@ export async function restore(session) {
   if (!(await mayLeave(now().editor))) {
     return;
   }
-  const state = session.state === "saving" ? "ready" : session.state;
-  set({ editor: { ...session, state, number: number() } });
+  // While it is still being saved, the answer is for this session.
+  const isSaving = session.state === "saving";
+  set({ editor: { ...session, number: isSaving ? session.number : number() } });
   place(placeOf(session), { replace: true });
-  if (state === "loading") {
+  if (session.state === "loading") {
     load(now().editor);
   }
   focusEditor();

@@ -27,8 +27,10 @@ function listenToFilters() {
     clearTimeout(typing);
     typing = setTimeout(searchNow, TYPING_MS, { typing: true });
   });
-  // What is clicked comes after what was typed before.
-  document.addEventListener("click", () => typing && searchNow({ typing: true }), true);
+  // What is clicked or changed comes after what was typed before.
+  for (const type of ["click", "change"]) {
+    document.addEventListener(type, () => typing && searchNow({ typing: true }), true);
+  }
   for (const name of ["category", "status", "min_price", "max_price", "min_rating"]) {
     on(`filter_${name}`, "change", ({ target }) => commands.filter(name, target.value));
   }

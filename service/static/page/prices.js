@@ -25,7 +25,7 @@ function scaled(old, share) {
 function rounded(price, ending) {
   if (ending in CHARM) {
     const below = price - ((((price - CHARM[ending]) % 100n) + 100n) % 100n);
-    const isNearerAbove = below < 0n || price - below > 50n;
+    const isNearerAbove = below < 0n || price - below >= 50n;
     return isNearerAbove ? below + 100n : below;
   }
   const step = cents(ending);

@@ -94,10 +94,11 @@ export const orphaned = (session) => ({
   isCopy: true,
 });
 
-// Somebody else has saved `theirs`: of the members that differ, `picks` says whose is kept.
+// Somebody else has saved `theirs`: of the members that differ, `picks` says whose is kept. What
+// was typed since stays.
 export function merged(session, theirs, etag, picks) {
   const kept = Object.entries(session.typed).filter(
-    ([member]) => picks[member] === "mine" && valueOf(member, session.typed[member]) !== theirs[member],
+    ([member, text]) => picks[member] !== "theirs" && valueOf(member, text) !== theirs[member],
   );
   const mine = Object.entries(picks).filter(
     ([member, whose]) => whose === "mine" && !(member in session.typed),

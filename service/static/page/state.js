@@ -4,7 +4,7 @@ import { DEFAULTS, filtersOf } from "./query.js";
 import { blankSession, followed } from "./session.js";
 
 export const initial = {
-  clock: 0, // counts requests and answers, to tell which of two is newer
+  clock: 0, // counts requests, answers and sessions, to tell which of two is newer
   query: DEFAULTS,
   trail: [], // the cursors of the pages before
   place: 0, // in the history of this tab
