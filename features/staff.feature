@@ -85,7 +85,7 @@ Feature: What staff do all day
     And I press "Set price"
     And I choose "Up" as "direction"
     And I choose "10" as "by"
-    And I choose "an ending of .99" as "ending"
+    And I choose ".99 ending" as "ending"
     Then the preview says
       | product    | old    | new    |
       | Copper pot | $49.95 | $54.99 |
