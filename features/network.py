@@ -12,9 +12,9 @@ PATIENCE_SECONDS = 60
 # What a hop says to the next one alone.
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 REQUESTS = {
-    "saves": r"(POST|PATCH) ",
+    "saves": r"(POST|PUT|PATCH) ",
     "creations": r"POST ",
-    "updates": r"PATCH ",
+    "updates": r"(PUT|PATCH) ",
     "deletes": r"DELETE ",
     "lists": r"GET /products\?",
     "products": r"GET /products/\d+$",

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { deleteNow } from "./deletion.js";
 import { mayDiscard } from "./dialogs.js";
 import { openSession } from "./editing.js";
+import { count } from "./numbers.js";
 import { DEFAULTS, addressOf, asked, changed, filtersOf, parse } from "./query.js";
 import { readFilter } from "./reading.js";
 import { isDirty } from "./session.js";
@@ -10,7 +11,7 @@ import * as states from "./state.js";
 import { now, set, update } from "./store.js";
 
 const COUNT_PAUSE_MS = 300;
-export const MOST_SELECTED = 10_000;
+const MOST_SELECTED = 10_000;
 const PRODUCT_ID = /^\s*#?([1-9]\d{0,9})\s*$/;
 let listing = new AbortController();
 let counting = new AbortController();
@@ -190,6 +191,9 @@ export async function selectMatching() {
       update(states.select, body, true);
       cursor = next && `&cursor=${next}`;
     } while (cursor && Object.keys(now().selected).length < MOST_SELECTED);
+    if (cursor) {
+      update(states.say, `Only the first ${count(MOST_SELECTED)} are selected: no more at once.`);
+    }
   } catch (failure) {
     update(states.say, failure.message, { kind: "error", retry: selectMatching });
   } finally {

@@ -4,6 +4,7 @@ import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { deleteNow } from "./deletion.js";
 import { ask, mayDiscard } from "./dialogs.js";
 import { focusEditor, focusRow, isNarrow, isWaiting } from "./focus.js";
+import { MEMBERS } from "./members.js";
 import * as sessions from "./session.js";
 import * as states from "./state.js";
 import { edit, editSession, now, set, update } from "./store.js";
@@ -195,9 +196,7 @@ function refuse(session, faults, others = []) {
 
 async function recover(session, failure, andNew) {
   const errors = failure.status === 400 ? (failure.errors ?? []) : [];
-  const placed = errors.filter(({ pointer }) => pointer?.slice(1) in session.base);
-  const missing = errors.filter(({ pointer }) => pointer === "/price" || pointer === "/img_url");
-  const shown = [...new Set([...placed, ...missing])];
+  const shown = errors.filter(({ pointer }) => MEMBERS.includes(pointer?.slice(1)));
   if (!isCurrent(session)) {
     tellLost(session, failure);
   } else if (sessions.isSaved(session) && [404, 412].includes(failure.status)) {
@@ -269,12 +268,12 @@ async function choose(session, theirs, members, andNew) {
   }
   if (picks) {
     edit(sessions.merged, theirs.body, theirs.etag, picks);
-    await (sessions.isDirty(now().editor) ? save({ andNew }) : kept(session));
+    await (sessions.isDirty(now().editor) ? save({ andNew }) : tellTheirs());
   } else {
     update(states.say, "The product is not saved.", { kind: "error" });
   }
 }
 
-function kept() {
+function tellTheirs() {
   update(states.say, "The product is as somebody else has saved it.");
 }

@@ -1,7 +1,6 @@
 // What a person does about the list: search, filter, sort, turn, select, open, change in a row.
 import * as bulk from "./bulk.js";
 import * as commands from "./commands.js";
-import { deleteNow } from "./deletion.js";
 import { byId } from "./dom.js";
 import * as editing from "./editing.js";
 import { focusOn } from "./focus.js";
@@ -227,7 +226,6 @@ export function listenToList() {
   listenToMenus();
   listenToRows();
   listenToTable();
-  on("products", "change", () => deleteNow());
   const unfold = () => {
     byId("filters").open = wide.matches || Object.keys(now().typed).length > 0;
   };

@@ -1,6 +1,5 @@
 // Bulk changes of prices, in exact cents.
 
-export const ENDINGS = ["0.01", "0.05", "0.10", "0.50", "0.95", "0.99", "1"];
 const CHARM = { 0.95: 95n, 0.99: 99n };
 const HUNDRED_PERCENT = 10_000n;
 

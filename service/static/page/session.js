@@ -16,7 +16,8 @@ export function blankSession(number, base = BLANK, isCopy = false) {
     typed: {},
     faults: {},
     failure: null,
-    isCopy,
+    isCopy, // of another product: it is unsaved before anything is typed
+    isOpen: false, // whether it was asked for: a blank editor is there anyway on a wide screen
     key: null, // of the attempts to create it
   };
 }
