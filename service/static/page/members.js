@@ -49,7 +49,7 @@ export function faultOf(member, text, rule) {
   if (text === "") {
     return rule.required ?? "";
   }
-  if (rule.blank && /^\s+$/u.test(text)) {
+  if (rule.blank && /^[\s\p{Cc}\p{Cf}\p{Cn}]+$/u.test(text)) {
     return rule.blank;
   }
   const isTooLong = rule.maxLength && [...text].length > Number(rule.maxLength);
