@@ -101,7 +101,7 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
     "page": (("GET /products?limit=1", {}, None), is_json(200, [KETTLE], Link=NEXT)),
     "facets": (
         ("GET /products/facets", {}, None),
-        is_json(200, {"total": 1, "status": {"active": 1}}),
+        is_json(200, {"price": {"min": 49.95, "max": 49.95}}),
     ),
     "read": (("GET /products/{id}", {}, None), is_json(200, KETTLE, ETag="{tag}")),
     "replace": (
