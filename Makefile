@@ -63,7 +63,7 @@ run: $(VENV)/run.stamp ## Serve on HOST and PORT; the default database begins wi
 	@exec $(BIN)/python -m service.server
 
 test: $(VENV)/dev.stamp tests/clients/node_modules ## Run all tests, on SQLite and on PostgreSQL
-	$(BIN)/pytest -n 2 --dist worksteal --cov
+	$(BIN)/pytest -n 2 --dist worksteal $(if $(CI),--cov)
 
 bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL says where else than here
 	$(BIN)/behave --format progress3
