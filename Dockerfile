@@ -1,6 +1,6 @@
 # The service and what it needs to run; `docker build -t prod:1.0 .` makes it.
 
-FROM python:3.11-slim AS build
+FROM python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3 AS build
 
 WORKDIR /app
 COPY requirements.txt .
@@ -15,7 +15,7 @@ COPY service service
 RUN python -m compileall -q . && chmod -R u=rwX,go=rX .
 
 
-FROM python:3.11-slim
+FROM python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 
 # The folder is for a volume, where the database is SQLite.
 RUN useradd --uid 1001 --user-group --no-create-home --shell /usr/sbin/nologin products \

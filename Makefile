@@ -16,7 +16,7 @@ CLUSTER := products
 DEPLOYED := ingress hpa pdb networkpolicy service deployment postgresql
 
 .DEFAULT_GOAL := help
-.PHONY: FORCE help install run test bdd bench lint format lock clean \
+.PHONY: FORCE help install run test bdd screenshots bench lint format lock clean \
 	cluster cluster-rm build push secret deploy undeploy
 
 help: ## List the targets
@@ -63,10 +63,13 @@ run: $(VENV)/run.stamp ## Serve on HOST and PORT; the default database begins wi
 	@exec $(BIN)/python -m service.server
 
 test: $(VENV)/dev.stamp tests/clients/node_modules ## Run all tests, on SQLite and on PostgreSQL
-	$(BIN)/pytest -n 2 --dist worksteal --cov
+	$(BIN)/pytest -n 2 --dist worksteal $(if $(CI),--cov)
 
 bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL says where else than here
 	$(BIN)/behave --format progress3
+
+screenshots: $(VENV)/dev.stamp ## Make the pictures of the page in docs/ anew
+	$(BIN)/python -m features.screenshots
 
 bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes; then large files
 	@$(BIN)/python -m benchmarks.run

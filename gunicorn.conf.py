@@ -57,6 +57,9 @@ class AppLogger(Logger):
 logger_class = AppLogger
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
 def on_starting(server: Arbiter) -> None:
     """Check all that the workers need, and create the metrics directory; a reload keeps it."""
     # Sockets that systemd or the server before hands over are in use already.
@@ -72,7 +75,17 @@ def on_starting(server: Arbiter) -> None:
         sys.exit(f"Error: {error}")
     except OSError as error:
         sys.exit(f"Error: PROMETHEUS_MULTIPROC_DIR cannot be used: {error}")
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals)
     on_reload(server)
+
+
+def _hold_signals() -> None:
+    """Hold signals until a new worker has other handlers than the arbiter's, which lose them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 def on_reload(server: Arbiter) -> None:
@@ -86,12 +99,10 @@ def pre_fork(server: Arbiter, worker: Worker) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Attach the worker to its metrics slot, and restore the default signal handlers.
-
-    Until the worker sets its own handlers it has those of the arbiter, which would lose a signal.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    """Attach the worker to its metrics slot, and restore the default signal handlers."""
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
+    _release_signals()
     vars(server)["metrics"].attach(worker.age)
 
 

@@ -8,12 +8,12 @@ from features.browser import HEIGHT, WIDTH
 
 Size = tuple[int, int]
 
-PHONE: Size = (360, 740)
+PHONE: Size = (320, 640)
+# Colours differ by light and dark, places by the size: no look has both of two others.
 # At 200 % a window has half as many pixels of the page to its width and its height.
 LOOKS: dict[str, tuple[Size, bool]] = {
     "light": ((WIDTH, HEIGHT), False),
     "dark": ((WIDTH, HEIGHT), True),
-    "on a phone": (PHONE, False),
     "on a phone in the dark": (PHONE, True),
     "at 200 %": ((WIDTH // 2, HEIGHT // 2), False),
 }

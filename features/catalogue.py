@@ -22,8 +22,8 @@ Product = dict[str, Any]
 class OwnService:
     """The service of this checkout, with a database of its own, to stop and start at will."""
 
-    def __init__(self, folder: Path) -> None:
-        """Create the tables and start it."""
+    def __init__(self, folder: Path, *commands: str) -> None:
+        """Create the tables, run further commands of `flask`, and start it."""
         for name in Settings.model_fields:
             os.environ.pop(name, None)
         os.environ["PYTHON_DOTENV_DISABLED"] = "true"  # what is in .env is not for the tests
@@ -34,9 +34,10 @@ class OwnService:
         self._running = ExitStack()
         self._server: Server | None = None
         self._settings: dict[str, str] = {}
-        flask = [sys.executable, "-m", "flask", "--app", "wsgi", "db-create"]
         environment = os.environ | {"DATABASE_URI": self._uri}
-        subprocess.run(flask, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+        for command in ("db-create", *commands):
+            flask = [sys.executable, "-m", "flask", "--app", "wsgi", command]
+            subprocess.run(flask, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
         self.start()
 
     @property

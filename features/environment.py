@@ -11,6 +11,7 @@ from behave.runner import Context
 from features.accessibility import look
 from features.browser import HEIGHT, WIDTH, browser, script_faults
 from features.catalogue import Colleague, OwnService, service_under_test
+from features.network import Network
 from features.page import Page
 
 FAILURES = Path("build/behave")
@@ -24,6 +25,8 @@ def before_all(context: Context) -> None:
     context.add_cleanup(run.close)
     context.service = run.enter_context(service_under_test())
     context.driver = run.enter_context(browser())
+    context.network = Network(context.service.url)
+    run.callback(context.network.close)
 
 
 def before_scenario(context: Context, scenario: Scenario) -> None:
@@ -34,8 +37,11 @@ def before_scenario(context: Context, scenario: Scenario) -> None:
     word = "".join(secrets.choice(CONSONANTS) for _ in range(16))
     context.colleague = Colleague(context.service.url, word)
     context.add_cleanup(context.colleague.remove_all)
-    context.page = Page(context.driver, context.service.url, word)
+    is_slow = "slow_network" in scenario.effective_tags
+    url = context.network.url if is_slow else context.service.url
+    context.page = Page(context.driver, url, word)
     context.add_cleanup(context.page.close)
+    context.add_cleanup(context.network.mend)
     look(context.driver, (WIDTH, HEIGHT))
 
 

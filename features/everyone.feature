@@ -34,8 +34,9 @@ Feature: For everyone
     When I go to the heading of price by keyboard and press Enter
     Then I see "Enamel mug, Copper pot"
     When I go to "Select all" by keyboard and press Space
-    And I go to "new status" by keyboard and press Down
     And I go to "Set status" by keyboard and press Enter
+    Then everyone can use the page
+    When I go to "Apply" by keyboard and press Enter
     Then I am told "2 products have been updated"
     And the catalogue has
       | name       | status   |

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -10,9 +11,10 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-PATIENCE_SECONDS = 20  # more than the ten in which a deletion can be undone
+PATIENCE_SECONDS = 20
 POLL_SECONDS = 0.05
 LAST_TYPEABLE = "\uffff"
 MOST_TYPED = 100
@@ -39,7 +41,15 @@ FIELDS = {
     "highest price": "#filter_max_price",
     "page size": "#page_size",
     "order": "#sort_by",
+    "lowest rating": "#filter_min_rating",
     "new status": "#bulk_status",
+    "new category": "#bulk_category",
+    "direction": "#bulk_direction",
+    "by": "#bulk_by",
+    "unit": "#bulk_unit",
+    "ending": "#bulk_ending",
+    "value in the row": "#search_results form :is(input, select)",
+    "name of the view": "#view_name",
     "token": "#api_token",
 }
 SEARCH = "#search_text"
@@ -60,18 +70,40 @@ BUTTONS = {
     "Next page": "#next-btn",
     "Yes": "#confirm-btn",
     "No": "#cancel-btn",
-    "Undo": "#pending_deletes [data-action='undo']",
-    "Try again": "#summary-retry-btn, #list-retry-btn, #retry-btn",
+    "Undo": "#undo-btn, #bulk-undo-btn",
+    "Delete now": "#delete-now-btn",
+    "Try again": "#reload-btn, #list-retry-btn, #retry-btn",
+    "Save and new": "#save-new-btn",
+    "Duplicate": "#duplicate-btn",
+    "Details": "#details-btn",
+    "Token": "#token-change-btn",
+    "Forget token": "#token-forget-btn",
     "Save my choice": "#conflict-save-btn",
     "Let it be": "#conflict-cancel-btn",
     "Use token": "#token-btn",
     "Select all": "#select_all",
     "Set status": "#bulk-status-btn",
+    "Set category": "#bulk-category-btn",
+    "Set price": "#bulk-price-btn",
+    "Apply": "#bulk-apply-btn",
+    "Select all that match": "#select-matching-btn",
+    "Categories": "#category_menu > summary",
+    "Saved views": "#views_menu > summary",
+    "Save this view": "#save-view-btn",
+    "Close picture": "#picture-close-btn",
     "Delete selected": "#bulk-delete-btn",
     "Close summary": "#summary-close-btn",
 }
 
+# Where no page was opened there is nothing to forget.
+FORGET = "try { sessionStorage.clear(); localStorage.clear() } catch { }"
+
 T = TypeVar("T")
+
+
+def is_usable(element: WebElement) -> bool:
+    """Say whether a button does something when it is pressed."""
+    return element.is_enabled() and element.get_attribute("aria-disabled") != "true"
 
 
 class Page:
@@ -85,7 +117,18 @@ class Page:
 
     def open(self, **view: str) -> None:
         """Open the catalogue."""
-        self.driver.get(f"{self._url}/?{urlencode({'q': self._word, **view})}")
+        oldest_first = {"sort": "id"}
+        self.driver.get(f"{self._url}/?{urlencode({'q': self._word, **oldest_first, **view})}")
+
+    def open_plain(self) -> None:
+        """Open the catalogue as somebody does who has no address but its first one."""
+        self.driver.get(f"{self._url}/?{urlencode({'q': self._word})}")
+
+    def leave(self) -> None:
+        """Leave the page, whatever it asks."""
+        self._run("location.assign('about:blank')")
+        with suppress(TimeoutException):
+            WebDriverWait(self.driver, 1).until(expected_conditions.alert_is_present()).accept()
 
     def open_again(self) -> None:
         """Open what is in the address bar in a window of its own."""
@@ -100,7 +143,7 @@ class Page:
             self.driver.switch_to.window(window)
             self.driver.close()
         self.driver.switch_to.window(first)
-        self._run("try { sessionStorage.clear() } catch { /* no page was opened */ }")
+        self._run(FORGET)
         self.driver.get("about:blank")
 
     # Waiting
@@ -163,7 +206,7 @@ class Page:
             if (!["ready", "empty"].includes(list?.dataset.state)) return null;
             return Array.from(list.querySelectorAll("tr[data-id]"), row => Object.fromEntries(
               Array.from(row.querySelectorAll("[data-member]"), cell => [
-                cell.dataset.member, (cell.querySelector("button") ?? cell).innerText.trim()])));
+                cell.dataset.member, (cell.querySelector("a, button") ?? cell).innerText.trim()])));
             """
         )
         return rows
@@ -217,6 +260,10 @@ class Page:
 
     # Doing
 
+    def search_alone(self, text: str) -> None:
+        """Type into the search box what finds products of all scenarios."""
+        self._fill(SEARCH, text)
+
     def search(self, text: str) -> None:
         """Type into the search box."""
         self._fill(SEARCH, f"{text} {self._word}")
@@ -243,7 +290,7 @@ class Page:
         """Click the first element of this selector that can be seen and used."""
 
         def clicked() -> bool:
-            usable = (element for element in self.all(selector) if element.is_enabled())
+            usable = (element for element in self.all(selector) if is_usable(element))
             element = next(usable, None)
             if element:
                 element.click()

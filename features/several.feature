@@ -11,8 +11,10 @@ Feature: Several products at once
   Scenario: Set the status of some
     When I select "Copper pot, Garden hose"
     Then everyone can use the page
-    When I choose "Disabled" as "new status"
-    And I press "Set status"
+    When I press "Set status"
+    And I choose "Disabled" as "new status"
+    Then everyone can use the page
+    When I press "Apply"
     Then I am told "2 products have been updated"
     And I see these products
       | name        | status   |
@@ -30,14 +32,16 @@ Feature: Several products at once
     And I press "Delete selected"
     And I press "Yes"
     Then no product is seen
-    And I am told "3 products have been deleted"
+    When I press "Delete now"
+    Then I am told "3 products have been deleted"
     And the catalogue is empty
 
   Scenario: What could not be done is said, with its reason
     When I select "Copper pot, Enamel mug"
     And a colleague deletes "Enamel mug"
-    And I choose "Inactive" as "new status"
     And I press "Set status"
+    And I choose "Inactive" as "new status"
+    And I press "Apply"
     Then the summary names "Enamel mug" alone
     And everyone can use the page
     And the catalogue has

@@ -42,7 +42,7 @@ Feature: When things go wrong
       | Enamel mug | https://img.example.com/2.jpg | 8     |             |
     And the database is lost
     And I press "Save"
-    Then I am told of "The database is unavailable"
+    Then I am told of "The database has no tables: run"
     And the editor shows
       | Name       | Price |
       | Enamel mug | 8     |

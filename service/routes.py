@@ -1,5 +1,6 @@
 """The blueprint of /products: one view for each operation."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +26,8 @@ from service.http.preconditions import (
     require_match,
     require_preconditions,
 )
-from service.listing.query import parse
+from service.listing.facets import facets
+from service.listing.query import parse, parse_filter
 from service.models import (
     MAX_ID,
     catalogue,
@@ -37,6 +39,7 @@ from service.models import (
 from service.openapi.components import (
     BODY,
     CSV_FILE,
+    FACETS,
     FILE,
     IMPORTED,
     JSON_LINES_FILE,
@@ -48,6 +51,7 @@ from service.openapi.decorator import operation
 from service.openapi.parameters import (
     DIALECT,
     EXPORT_PARAMETERS,
+    FILTER_PARAMETERS,
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_MATCH_PLAN,
@@ -65,7 +69,7 @@ change_operation = partial(
     parameters=(IF_MATCH,),
 )
 # What is below /products, but is no product.
-OTHER_RESOURCES = ("import",)
+OTHER_RESOURCES = ("facets", "import")
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
@@ -127,6 +131,18 @@ def list_products() -> Response:
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
     page, headers["Link"] = listing.page(listing.limit, _collection_url())
     return JSONResponse(page, headers=headers, content_type=JSON)
+
+
+@blueprint.get("/facets")
+@operation({JSON: FACETS}, failures=(400, 414, 503), parameters=FILTER_PARAMETERS)
+def get_facets() -> Response:
+    """Count the products that a filter selects, by status and by category.
+
+    Each facet counts as if its own filter were not set. The categories are up to 100, the most
+    frequent first.
+    """
+    found = json.dumps(facets(parse_filter(request.query_string)), ensure_ascii=False)
+    return JSONResponse(found, content_type=JSON)
 
 
 @files_blueprint.get("/products.csv")

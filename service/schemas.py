@@ -45,6 +45,7 @@ MAX_VALUES = 100  # of one parameter
 # Only the first few unknown parameters are compared with the known ones: that takes 0.1 ms each.
 MAX_SUGGESTIONS = 5
 MAX_SUGGESTED_LENGTH = 32
+MAX_CATEGORIES = 100  # of the facets
 
 # The rules for strings as regular expressions (ECMA-262), for the OpenAPI document.
 STORABLE: dict[str, JsonValue] = {"pattern": r"^[^\u0000]*$"}
@@ -317,6 +318,7 @@ class ListQuery(TypedDict, total=False):
 REPEATABLE = {"category", "status", "id", "sort"}
 COMMA_SEPARATED = {"id", "sort"}
 REQUIRES_LIMIT = ("offset", "cursor")
+NOT_FILTERS = ("sort", "limit", "offset", "cursor", "count")
 
 DEFAULTS: dict[str, Any] = {
     "description": None,

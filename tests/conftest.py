@@ -44,9 +44,9 @@ settings.load_profile("bounded")
 
 @pytest.fixture(scope="session", autouse=True)
 def only_default_settings() -> Iterator[None]:
-    """Keep what a developer has set for `make run` out of the tests."""
+    """Keep what a developer or `make test` has set out of the tests and of the make they call."""
     with pytest.MonkeyPatch.context() as environment:
-        for name in Settings.model_fields:
+        for name in (*Settings.model_fields, "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
             environment.delenv(name, raising=False)
         yield
 

@@ -54,6 +54,11 @@ class Server:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(child) for child in children.split()]
 
+    def is_listening(self) -> bool:
+        """Return whether any of its processes takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
 
 def obey_permissions() -> None:
     """Let root, too, write only where the permissions say so."""

@@ -61,7 +61,17 @@ def test_packages_are_taken_by_their_hashes_and_never_built() -> None:
 
     for option in ("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-cache-dir"):
         assert f" {option} " in install
-    assert {stage.splitlines()[0].split()[0] for stage in STAGES} == {"python:3.11-slim"}
+
+
+def test_images_are_pinned_by_their_digests() -> None:
+    kubernetes, container = (ROOT / "k8s").glob("*.yaml"), (ROOT / ".devcontainer").iterdir()
+    text = "".join(path.read_text() for path in (ROOT / "Dockerfile", *kubernetes, *container))
+    images = re.findall(r"^(?:FROM| *image:) (\S+)", text, re.MULTILINE)
+    foreign = {image for image in images if image != "cluster-registry:32000/prod:1.0"}
+
+    assert {image.partition(":")[0] for image in foreign} == {"python", "postgres"}
+    assert len(foreign) == 2
+    assert all(re.search("@sha256:[0-9a-f]{64}$", image) for image in foreign)
 
 
 @pytest.fixture

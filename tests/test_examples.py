@@ -28,6 +28,7 @@ KEY = {"Idempotency-Key": "one"}
 USED = {"Idempotency-Key": "used"}
 REQUESTS: dict[str, dict[str, Any]] = {
     "listProducts": {"path": "/products", "query_string": "limit=1&count=true"},
+    "getFacets": {"path": "/products/facets"},
     "createProduct": {"method": "POST", "path": "/products", "json": KETTLE, "headers": KEY},
     "getProduct": {"path": "/products/1"},
     "replaceProduct": {"method": "PUT", "path": "/products/1", "json": product_body()},

@@ -370,11 +370,6 @@ def test_a_worker_is_killed(shop: Shop) -> None:
     assert_writes_are_stored_once(shop)
 
 
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_a_request_in_flight_at_sigterm_is_finished(
     app: Flask, postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
@@ -394,7 +389,7 @@ def test_a_request_in_flight_at_sigterm_is_finished(
             server.process.terminate()
             # All processes have begun to end. Probes without a pause would fill the listen queue:
             # then connecting takes seconds, and the change fails at its lock timeout.
-            wait_for(lambda: not is_listening(server.port), SECONDS)
+            wait_for(lambda: not server.is_listening(), SECONDS)
             # The worker without a request has ended; the other one waits for its request.
             wait_for(lambda: len(server.workers()) == 1, SECONDS)
         response, changed = change.result()

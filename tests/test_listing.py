@@ -25,7 +25,7 @@ from service.listing import cursor, snapshots, statements
 from service.listing.query import parse
 from service.models import MAX_ID, Status, products
 from tests.factories import product_body, product_row
-from tests.helpers import backend, empty, engine_of
+from tests.helpers import backend, empty, engine_of, execute
 
 COLUMNS = ("id", "name", "price", "rating", "category", "status")
 Product = dict[str, Any]
@@ -364,6 +364,9 @@ def test_a_category_by_price_is_read_in_the_order_of_an_index(
     "query", [b"category=x&category=y&sort=price,name", b"id=1,2,3&sort=price"]
 )
 def test_one_of_several_values_is_found_by_an_index(postgresql_app: Flask, query: bytes) -> None:
+    catalogue(postgresql_app, *(product_row(category=f"{number}") for number in range(1_000)))
+    execute(postgresql_app, "ANALYZE products")
+
     assert re.search(r"Index Cond: .* = ANY", plan_of(postgresql_app, query))
 
 

@@ -245,7 +245,7 @@ def test_pods_are_restricted_and_bounded(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert re.fullmatch(r".+:\d+\.\d+", container["image"])
+        assert re.fullmatch(r".+:\d+\.\d+(@sha256:[0-9a-f]{64})?", container["image"])
         for bound in ("requests", "limits"):
             assert container["resources"][bound].keys() == {"cpu", "memory"}
     for volume in spec["volumes"]:

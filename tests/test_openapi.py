@@ -28,7 +28,7 @@ PLACE = {
 }
 SHORT = 1_000
 WORDS = 10
-LISTS = {"/products", "/products.csv", "/products.jsonl"}
+LISTS = {"/products", "/products/facets", "/products.csv", "/products.jsonl"}
 PHASES = {"examples", "coverage", "fuzzing", "stateful"}
 EXAMPLES = {"sqlite": 30, "postgresql": 5}
 GENERATION = {"deterministic": True, "database": "none"}

@@ -385,6 +385,17 @@ def test_a_signal_to_end_at_once_waits_for_no_client(
 
 
 @on_sqlite_only
+def test_the_workers_of_a_master_that_was_killed_end(tables: Flask, tmp_path: Path) -> None:
+    with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
+        wait_for(lambda: len(server.workers()) == 2)
+
+        server.process.kill()
+        server.process.wait()
+
+        wait_for(lambda: not server.is_listening(), SECONDS)
+
+
+@on_sqlite_only
 def test_the_number_of_workers_follows_signals(tables: Flask, tmp_path: Path) -> None:
     with serving(uri_of(tables), tmp_path / "log", WEB_CONCURRENCY="2") as server:
         wait_for(lambda: len(server.workers()) == 2)

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from service.common.error_handlers import InputError, InvalidRequest
 from service.database.text import search_key
 from service.listing import Listing, cursor
 from service.listing.cursor import Key
-from service.schemas import REQUIRES_LIMIT, query_parameters
+from service.schemas import NOT_FILTERS, REQUIRES_LIMIT, query_parameters
 
 CENT = Decimal("0.01")
 MAX_WORDS = 10
@@ -56,6 +56,15 @@ def _parse(query_string: bytes) -> Listing:
 
 
 _cached = lru_cache(maxsize=256)(_parse)
+
+
+def parse_filter(query_string: bytes) -> Listing:
+    """Return the listing of a query string that only filters; raises as ``parse``."""
+    text = query_string.decode(errors="surrogateescape")
+    names = dict.fromkeys(name for name, _ in parse_qsl(text, keep_blank_values=True))
+    if others := [name for name in names if name in NOT_FILTERS]:
+        raise InvalidRequest([{"parameter": name, "detail": "is not a filter"} for name in others])
+    return parse(query_string)
 
 
 def _has_error(errors: list[InputError], parameter: str) -> bool:

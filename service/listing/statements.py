@@ -52,7 +52,8 @@ CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
 }
 
 
-def _conditions(filter_: Filter) -> list[ColumnElement[bool]]:
+def conditions(filter_: Filter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter, with its names as bind parameters."""
     return [CONDITIONS[name.rstrip("0123456789")](bindparam(name)) for name in filter_]
 
 
@@ -61,7 +62,7 @@ def count(filter_: Filter) -> Select[Any]:
     return (
         select(func.count())
         .select_from(catalogue)
-        .where(*_conditions(filter_))
+        .where(*conditions(filter_))
         .execution_options(prepare=not filter_)
     )
 
@@ -76,7 +77,7 @@ def sorted_ids(filter_: Filter, sort: tuple[Key, ...]) -> Select[Any]:
 
     One text takes a tenth of the memory that as many rows take.
     """
-    ids = select(_id).where(*_conditions(filter_)).order_by(*_order(catalogue.c, sort)).subquery()
+    ids = select(_id).where(*conditions(filter_)).order_by(*_order(catalogue.c, sort)).subquery()
     return select(Joined(ids.c.id)).execution_options(prepare=False)
 
 
@@ -85,8 +86,11 @@ def listed(filter_: Filter) -> Select[Any]:
 
     Its rows are an id and the product; they have no order.
     """
-    conditions = _conditions((*filter_, LISTED))
-    return select(_id, product_json).where(*conditions).execution_options(prepare=False)
+    return (
+        select(_id, product_json)
+        .where(*conditions((*filter_, LISTED)))
+        .execution_options(prepare=False)
+    )
 
 
 def rows(
@@ -101,7 +105,7 @@ def rows(
     is_rendered_last = skip or not is_indexed(sort)
     columns = [product_json.label("product"), *(catalogue.c[name] for name, _ in sort)]
     selected = select(*(catalogue.c if is_rendered_last else columns))
-    page = _page(selected.where(*_conditions(filter_)), sort, nulls)
+    page = _page(selected.where(*conditions(filter_)), sort, nulls)
     if skip:
         page = page.offset(bindparam("offset"))
     if is_rendered_last:
@@ -122,8 +126,8 @@ def _page(
     one range without reading the others.
     """
     branches = [
-        selected.where(*conditions).order_by(*_order(catalogue.c, sort)).limit(bindparam("limit"))
-        for conditions in (_ranges(sort, nulls) if nulls else [[]])
+        selected.where(*range_).order_by(*_order(catalogue.c, sort)).limit(bindparam("limit"))
+        for range_ in (_ranges(sort, nulls) if nulls else [[]])
     ]
     if len(branches) == 1:
         return branches[0]

@@ -10,8 +10,15 @@ from service.config import SERVICE_NAME
 from service.files import CSV, JSON_LINES
 from service.files.plan import MAX_LISTED
 from service.http.json_body import JSON, PATCH_TYPES
-from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS
-from service.schemas import DEFAULTS, VISIBLE_TEXT, product, product_body, product_patch
+from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS, Status
+from service.schemas import (
+    DEFAULTS,
+    MAX_CATEGORIES,
+    VISIBLE_TEXT,
+    product,
+    product_body,
+    product_patch,
+)
 
 Schema = dict[str, Any]
 
@@ -224,6 +231,47 @@ HEALTH_SCHEMA: Schema = {
     "properties": {"status": {"const": "OK"}},
     "examples": [{"status": "OK"}],
 }
+PRICE: Schema = {"type": "number", "minimum": 0, "maximum": float(MAX_PRICE)}
+FACETS_SCHEMA: Schema = {
+    "description": "Counts of the products that a filter selects.",
+    "type": "object",
+    "required": ["total", "status", "category", "price"],
+    "properties": {
+        "total": COUNT | {"description": "number of products"},
+        "status": {
+            "description": "number of products by status, as if `status` were not given",
+            "type": "object",
+            "required": [*Status],
+            "properties": dict.fromkeys(Status, COUNT),
+        },
+        "category": {
+            "description": "number of products by category, as if `category` were not given; the "
+            "most frequent first, null last among equal ones",
+            "type": "array",
+            "maxItems": MAX_CATEGORIES,
+            "items": {
+                "type": "object",
+                "required": ["value", "count"],
+                "properties": {"value": {"type": ["string", "null"]}, "count": COUNT},
+            },
+        },
+        "price": {
+            "description": "lowest and highest price, as if no price were given; null without "
+            "products",
+            "type": ["object", "null"],
+            "required": ["min", "max"],
+            "properties": {"min": PRICE, "max": PRICE},
+        },
+    },
+    "examples": [
+        {
+            "total": 3,
+            "status": {"active": 2, "inactive": 1, "disabled": 0},
+            "category": [{"value": "Kitchen", "count": 2}, {"value": None, "count": 1}],
+            "price": {"min": 9.99, "max": 49.95},
+        }
+    ],
+}
 SERVICE_SCHEMA: Schema = {
     "type": "object",
     "required": ["name", "version", "paths"],
@@ -292,6 +340,7 @@ SCHEMAS: dict[str, Schema] = {
     "Import": IMPORT,
     "Health": HEALTH_SCHEMA,
     "Service": SERVICE_SCHEMA,
+    "Facets": FACETS_SCHEMA,
 }
 
 
@@ -310,6 +359,7 @@ PRODUCT = _reference("Product")
 PRODUCTS: Schema = {"type": "array", "items": PRODUCT}
 PROBLEM = _reference("Problem")
 HEALTH = _reference("Health")
+FACETS = _reference("Facets")
 SERVICE = _reference("Service")
 BODY = {JSON: _reference("ProductBody")}
 PATCH = {name: _reference("ProductPatch") for name in PATCH_TYPES}

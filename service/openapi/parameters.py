@@ -6,7 +6,7 @@ from service.files import export
 from service.files.parameters import PARAMETERS
 from service.models import MAX_ID
 from service.openapi.components import Schema, members
-from service.schemas import list_query
+from service.schemas import NOT_FILTERS, list_query
 
 
 def _query_parameters() -> Iterator[Schema]:
@@ -19,6 +19,7 @@ def _query_parameters() -> Iterator[Schema]:
 
 
 LIST_PARAMETERS = tuple(_query_parameters())
+FILTER_PARAMETERS = tuple(each for each in LIST_PARAMETERS if each["name"] not in NOT_FILTERS)
 
 EXPORT_PARAMETERS = tuple(
     each for each in LIST_PARAMETERS if each["name"] not in export.NOT_OF_AN_EXPORT

@@ -14,6 +14,7 @@ from service.server.protocol import BoundedProtocol
 # gunicorn kills a worker that needs longer than its graceful timeout; so long before, the last
 # answers are cut off, and each thread of the app has a part of it to write that down.
 EXIT_SECONDS = 1
+HEARTBEAT_SECONDS = 1
 
 
 class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no types
@@ -29,6 +30,7 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,
+        "timeout_notify": HEARTBEAT_SECONDS,
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,6 +64,15 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
         """
         if not self.config.loaded:
             os._exit(0)
+
+    async def callback_notify(self) -> None:
+        """Update the heartbeat; finish what is in progress and end if the master has been killed.
+
+        Otherwise the worker would keep the port from the next master.
+        """
+        await super().callback_notify()
+        if os.getppid() != self.ppid:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> NoReturn:
         """Exit at once, at SIGQUIT."""

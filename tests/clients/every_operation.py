@@ -44,6 +44,7 @@ calls: dict[str, dict[str, Any]] = {
         "id": [dear.id, cheap.id],
         "sort": ["status", "price"],
     },
+    "get_facets": {"status": [models.Status.ACTIVE]},
     "get_product": {"id": dear.id},
     "replace_product": {"id": dear.id, "body": kettle(49.95)},
     "update_product": {"id": cheap.id, "body": models.ProductPatch(category="Kitchen")},

@@ -32,6 +32,8 @@ const calls: Record<keyof operations, () => Promise<Answer>> = {
     client.GET("/products", {
       params: { query: { status: ["active"], id: [dear.id, cheap.id], sort: ["status", "price"] } },
     }),
+  getFacets: () =>
+    client.GET("/products/facets", { params: { query: { status: ["active"] } } }),
   getProduct: () => client.GET("/products/{id}", { params: at(dear) }),
   replaceProduct: () => client.PUT("/products/{id}", { params: at(dear), body: kettle }),
   updateProduct: () =>

@@ -19,41 +19,42 @@ export class Failure extends Error {
   }
 }
 
-// Resolves with {body, etag, next, total} of the answer; rejects with a Failure.
-export async function send(method, path, { body, etag, signal, keepalive = false } = {}) {
-  const attempt = async () => {
-    const headers = {};
-    const used = token();
-    if (body) {
-      headers["Content-Type"] = "application/json";
-    }
-    if (etag) {
-      headers["If-Match"] = etag;
-    }
-    if (used && method !== "GET") {
-      headers.Authorization = `Bearer ${used}`;
-    }
-    const patience = AbortSignal.timeout(PATIENCE_MS);
-    try {
-      const response = await fetch(path, {
-        method,
-        headers,
-        keepalive,
-        body: body && JSON.stringify(body),
-        signal: signal ? AbortSignal.any([signal, patience]) : patience,
-      });
-      return { used, response, text: await response.text() };
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw new Failure(UNREACHABLE, 0, [], { cause: error });
-    }
-  };
-
-  let answer = await attempt();
-  while (answer.response.status === 401 && !keepalive && (await newToken(answer.used))) {
-    answer = await attempt();
+// Resolves with {body, etag, next} of the answer; rejects with a Failure. While it is 401, another
+// token is asked for, unless the page is being left.
+export async function send(method, path, options = {}) {
+  let answer = await attempt(method, path, options);
+  while (answer.response.status === 401 && !options.keepalive && (await newToken(answer.used))) {
+    answer = await attempt(method, path, options);
   }
   return read(answer);
+}
+
+async function attempt(method, path, { body, signal, keepalive = false, ...conditions }) {
+  const used = method === "GET" ? null : token();
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  try {
+    const response = await fetch(path, {
+      method,
+      headers: headers({ body, used, ...conditions }),
+      keepalive,
+      body: body && JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+    return { used, response, text: await response.text() };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new Failure(UNREACHABLE, 0, [], { cause: error });
+  }
+}
+
+function headers({ body, used, etag, key }) {
+  const all = {
+    "Content-Type": body && "application/json",
+    "If-Match": etag,
+    "Idempotency-Key": key,
+    Authorization: used && `Bearer ${used}`,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
 }
 
 function read({ response, text }) {
@@ -65,6 +66,9 @@ function read({ response, text }) {
     throw new Failure(`${UNREACHABLE} (${response.status})`, response.ok ? 0 : response.status);
   }
   if (!response.ok) {
+    if (response.status === 401) {
+      throw new Failure("Nothing is changed without a token.", 401);
+    }
     const reference = response.status >= 500 ? ` (request ${body.request_id})` : "";
     throw new Failure(`${body.detail}${reference}`, response.status, body.errors);
   }
@@ -72,17 +76,19 @@ function read({ response, text }) {
     body,
     etag: strong(response.headers.get("ETag")),
     next: cursorIn(response.headers.get("Link")),
-    total: Number(response.headers.get("X-Total-Count")),
   };
 }
 
-export const pathOf = (id) => `${PRODUCTS}/${id}`;
+const pathOf = (id) => `${PRODUCTS}/${id}`;
 export const list = (query, signal) => send("GET", `${PRODUCTS}?${query}`, { signal });
+export const facets = (query, signal) => send("GET", `${PRODUCTS}/facets?${query}`, { signal });
 export const get = (id, signal) => send("GET", pathOf(id), { signal });
-export const create = (product) => send("POST", PRODUCTS, { body: product });
-export const replace = (id, product, etag) => send("PUT", pathOf(id), { body: product, etag });
+export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
 export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
+
+// Changes nothing: finds out whether it would be allowed, and whether it is still the same.
+export const probe = (id, etag) => change(id, {}, etag);
 
 // A proxy that compresses weakens the tag, though the product is the same.
 function strong(tag) {

@@ -1,37 +1,160 @@
-// A delete waits ten seconds for second thoughts before it is sent.
-import { byId, copyOf } from "./dom.js";
+// A delete waits for the next action, so that it can be undone without haste.
+import * as api from "./api.js";
+import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
+import { confirmed } from "./dialogs.js";
+import { openSession, restore } from "./editing.js";
+import { focusOn } from "./focus.js";
+import { inParallel, reasonOf } from "./parallel.js";
+import { isDirty, orphaned } from "./session.js";
+import * as states from "./state.js";
+import { edit, now, set, update } from "./store.js";
 
-const UNDO_MS = 10_000;
-const waiting = new Set();
+const CHANGED = "somebody else has changed it meanwhile. Look at it again.";
+export const counted = (number) => `${number} product${number === 1 ? "" : "s"}`;
 
-// Calls `perform` after ten seconds, at once when the page is left (then with true), or `undone`.
-export function withUndo(label, perform, undone) {
-  const item = copyOf("pending_template");
-  item.querySelector("span").textContent = label;
-  byId("pending_deletes").append(item);
-  item
-    .querySelector(".clock")
-    .animate([{ transform: "none" }, { transform: "scaleX(0)" }], UNDO_MS);
-
-  const end = (act) => (leaving) => {
-    clearTimeout(timer);
-    waiting.delete(send);
-    if (item.contains(document.activeElement)) {
-      byId("new-btn").focus();
+// Deletes the product in the editor, after a question; who may not write is told at once.
+export async function remove() {
+  deleteNow();
+  const session = now().editor;
+  const name = `“${session.base.name}”`;
+  if (!(await confirmed({ title: "Delete this product?", text: name, yes: "Delete" }))) {
+    return;
+  }
+  try {
+    const { body, etag } = await api.probe(session.id, session.etag);
+    if (now().editor.number === session.number) {
+      openSession("");
+      place("", { replace: true });
     }
-    item.remove();
-    act(leaving);
-  };
-  const send = end(perform);
-  const timer = setTimeout(send, UNDO_MS, false);
-  waiting.add(send);
-  const undo = item.querySelector("button");
-  undo.addEventListener("click", () => end(undone)());
-  undo.focus();
+    wait([{ product: body, etag }], isDirty(session) || session.isOpen ? session : null);
+  } catch (failure) {
+    await explain(session, failure);
+  }
 }
 
-window.addEventListener("pagehide", () => {
-  for (const send of waiting) {
-    send(true);
+// Lets the deletes wait for the next action. `session` is brought back if they are undone.
+export function wait(items, session = null) {
+  deleteNow();
+  set({ pending: { items, session } });
+  update(states.say, "");
+  focusOn("undo-btn");
+}
+
+export function undo() {
+  const { pending, editor } = now();
+  set({ pending: null });
+  update(states.say, "Nothing was deleted");
+  focusOn("new-btn");
+  if (pending.session && !isDirty(editor)) {
+    restore(pending.session);
   }
-});
+}
+
+// Carries out what waits; when the page is left, without waiting for the answers.
+export async function deleteNow({ leaving = false } = {}) {
+  const { pending } = now();
+  if (!pending) {
+    return;
+  }
+  const ids = pending.items.map(({ product }) => product.id);
+  set({ pending: null, leaving: [...now().leaving, ...ids] });
+  if (leaving) {
+    pending.items.forEach(({ product, etag }) => {
+      api.remove(product.id, etag, true).catch(() => {});
+    });
+    return;
+  }
+  const failures = await inParallel(pending.items, ({ product, etag }) => send(product, etag));
+  set({ leaving: now().leaving.filter((id) => !ids.includes(id)) });
+  tell(pending, failures);
+  refresh();
+}
+
+async function send(product, etag) {
+  try {
+    await api.remove(product.id, etag);
+  } catch (failure) {
+    if (!(await isGone(product, failure))) {
+      throw failure;
+    }
+  }
+  update(states.written, product.id, null, null);
+  leaveDeleted(product);
+}
+
+// Text that was typed into a product that is gone can be saved as a new one.
+function leaveDeleted({ id }) {
+  const { editor } = now();
+  if (editor.id !== id) {
+    return;
+  }
+  if (isDirty(editor)) {
+    edit(orphaned);
+  } else {
+    openSession("");
+  }
+  place(placeOf(now().editor), { replace: true });
+}
+
+// The answer to a delete may have been lost: then the product is not there any more.
+async function isGone(product, failure) {
+  if (failure.status !== 412 && failure.status !== 404) {
+    return false;
+  }
+  return api.get(product.id).then(
+    () => false,
+    (missing) => missing.status === 404,
+  );
+}
+
+function tell({ items, session }, failures) {
+  if (failures.length === 0) {
+    const what = session || items.length === 1 ? "Product has" : `${counted(items.length)} have`;
+    sayUnlessFault(`${what} been deleted`);
+    return;
+  }
+  if (items.length === 1) {
+    const [{ failure }] = failures;
+    const { product } = items[0];
+    const text = failure.status === 412 ? CHANGED : failure.message;
+    update(states.say, `“${product.name}” is not deleted: ${text}`, {
+      kind: "error",
+      retry: failure.isTemporary ? () => wait(items, session) : undefined,
+    });
+    return;
+  }
+  const rows = failures.map(({ item, failure }) => ({
+    product: item.product,
+    reason: reasonOf(failure),
+  }));
+  const done = items.length - failures.length;
+  set({ result: { title: `${counted(done)} have been deleted, ${failures.length} not`, rows, isShown: true } });
+}
+
+const sayUnlessFault = (text) =>
+  now().message.kind !== "error" && update(states.say, text, { kind: "success" });
+
+async function explain(session, failure) {
+  if (![404, 412].includes(failure.status)) {
+    complain(failure, remove);
+    return;
+  }
+  const name = `“${session.base.name}”`;
+  try {
+    const { body, etag } = await api.get(session.id);
+    update(states.written, body.id, body, etag);
+    update(states.say, `${name} is not deleted: ${CHANGED}`, { kind: "error" });
+    if (now().editor.number === session.number && !isDirty(now().editor)) {
+      openSession(String(session.id));
+    }
+  } catch (missing) {
+    const isGone = missing.status === 404;
+    update(states.say, isGone ? "Product has been deleted" : missing.message, {
+      kind: isGone ? "success" : "error",
+    });
+    if (isGone) {
+      update(states.written, session.id, null, null);
+      loadFacets();
+    }
+  }
+}

@@ -1,49 +1,81 @@
-// Short ways to the elements of the page.
+// Short ways to the elements of the page; what is already so is left alone.
 
 export const byId = (id) => document.getElementById(id);
 
 // A copy of what is in a <template>.
 export const copyOf = (template) => byId(template).content.firstElementChild.cloneNode(true);
 
-// Shows the dialog; resolves with the first answer. Each way to one is the id of an element, an
-// event and a function: if that returns undefined, the dialog stays.
-export function answered(dialog, ways) {
-  return new Promise((resolve) => {
-    const done = new AbortController();
-    for (const [id, type, answer] of ways) {
-      const take = (event) => {
-        event.preventDefault();
-        const given = answer();
-        if (given !== undefined) {
-          done.abort();
-          dialog.close();
-          resolve(given);
-        }
-      };
-      byId(id).addEventListener(type, take, { signal: done.signal });
+export function setText(element, text) {
+  if (element.textContent !== String(text)) {
+    element.textContent = text;
+  }
+}
+
+export function setValue(field, text) {
+  if (field.value !== text) {
+    field.value = text;
+  }
+}
+
+// Shows a fault beside a field, or nothing.
+export function setFault(field, place, text) {
+  setText(place, text);
+  if (text) {
+    field.setAttribute("aria-invalid", "true");
+  } else {
+    field.removeAttribute("aria-invalid");
+  }
+}
+
+export function make(tag, text, attributes = {}) {
+  const element = document.createElement(tag);
+  element.append(text);
+  for (const [name, value] of Object.entries(attributes)) {
+    element.setAttribute(name, value);
+  }
+  return element;
+}
+
+// Returns a function that draws only if what it draws from is not what it was.
+export function part(select, draw) {
+  let before = null;
+  return (state) => {
+    const seen = select(state);
+    if (before === null || seen.some((value, i) => value !== before[i])) {
+      before = seen;
+      draw(state, ...seen);
     }
-    dialog.showModal();
-  });
+  };
 }
 
-// Resolves with the id of the button that closes the dialog; Escape is the last of them.
-// `preferred` is the one that Enter presses.
-export function choose(dialog, buttons, preferred = buttons[0]) {
-  const answer = answered(dialog, [
-    ...buttons.map((id) => [id, "click", () => id]),
-    [dialog.id, "cancel", () => buttons.at(-1)],
-  ]);
-  byId(preferred).focus();
-  return answer;
+// Shows a picture in its frame: of an address that is none, or does not load, a placeholder.
+export function showPicture(frame, address) {
+  const image = frame.querySelector("img");
+  const source = address.trim();
+  if (frame.dataset.source === source) {
+    return;
+  }
+  frame.dataset.source = source;
+  frame.dataset.state = source ? "loading" : "empty";
+  image.hidden = !source;
+  if (source) {
+    image.src = address;
+  } else {
+    image.removeAttribute("src");
+  }
 }
 
-// Asks a question; resolves with whether the answer is yes. Enter says yes only if `safe`.
-export async function confirmed({ title, text, yes, no = "Cancel", safe = true }) {
-  byId("confirm_title").textContent = title;
-  byId("confirm_text").textContent = text;
-  byId("confirm-btn").textContent = yes;
-  byId("cancel-btn").textContent = no;
-  const buttons = ["confirm-btn", "cancel-btn"];
-  const preferred = safe ? "confirm-btn" : "cancel-btn";
-  return (await choose(byId("confirm_dialog"), buttons, preferred)) === "confirm-btn";
+function settle(state) {
+  return ({ target }) => {
+    const frame = target.closest?.(".picture");
+    if (frame) {
+      frame.dataset.state = state;
+      frame.title = state === "missing" ? "The picture cannot be loaded" : "";
+      target.hidden = state === "missing";
+    }
+  };
 }
+
+// These events do not bubble, but they can be caught on their way down.
+document.addEventListener("load", settle("ready"), true);
+document.addEventListener("error", settle("missing"), true);

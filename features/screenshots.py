@@ -1,0 +1,48 @@
+"""Makes the pictures of the page in docs/ anew, from the demo catalogue."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from features.accessibility import look
+from features.browser import browser
+from features.catalogue import Colleague, OwnService
+from features.page import Page
+
+DOCS = Path(__file__).parent.parent / "docs"
+SIZE = (1440, 900)
+
+
+def main() -> None:
+    """Take both pictures."""
+    with TemporaryDirectory() as folder, browser() as driver:
+        service = OwnService(Path(folder), "db-seed")
+        page = Page(driver, service.url, "")
+        take_list(page)
+        take_conflict(page, Colleague(service.url, ""))
+        service.stop()
+
+
+def take_list(page: Page) -> None:
+    """Take the list with a product in the editor."""
+    look(page.driver, SIZE)
+    page.open_plain()
+    page.wait(lambda: page.text("#status_tabs").count("9") >= 1, "the counts are there")
+    page.click("#search_results tr:nth-child(3) [data-action='edit']")
+    page.settle_editor()
+    page.driver.save_screenshot(str(DOCS / "page-list.png"))
+
+
+def take_conflict(page: Page, colleague: Colleague) -> None:
+    """Take the choice between what two people have changed."""
+    page.settle_editor()
+    name = page.value("Name")
+    colleague.change(name, price=24.95, category="Outdoor")
+    page.set("Price", "19.95")
+    page.set("Rating", "5")
+    page.press("Save")
+    page.one("#conflict_dialog tr[data-member]")
+    page.driver.save_screenshot(str(DOCS / "page-conflict.png"))
+
+
+if __name__ == "__main__":
+    main()
