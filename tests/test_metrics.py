@@ -271,7 +271,9 @@ def test_the_directory_of_the_metrics_goes_with_the_service(tmp_path: Path) -> N
     with serving(uri, tmp_path / "log") as server:
         private = metrics_directory(server)
         assert stat.S_IMODE(private.stat().st_mode) == stat.S_IRWXU
-    with serving(uri, tmp_path / "log", PROMETHEUS_MULTIPROC_DIR=str(given)) as server:
+    with serving(
+        uri, tmp_path / "log", WEB_CONCURRENCY="1", PROMETHEUS_MULTIPROC_DIR=str(given)
+    ) as server:
         (given / "counter_9.db").touch()  # as of a worker that has just begun
         assert scraped_from(server)["database_pool_size", ()] > 0
         assert (given / "counter_0.db").exists()
