@@ -57,10 +57,12 @@ def postgresql_database(server: str) -> Iterator[str]:
 def app_with_tables(uri: str, *command: str) -> Iterator[Flask]:
     """Make an app and, with this command or `db-create`, its tables."""
     app = create_app({"DATABASE_URI": uri, "TESTING": True})
-    made = app.test_cli_runner().invoke(args=command or ["db-create"])
-    assert made.exit_code == 0, made.output
-    yield app
-    dispose(app)
+    try:
+        made = app.test_cli_runner().invoke(args=command or ["db-create"])
+        assert made.exit_code == 0, made.output
+        yield app
+    finally:
+        dispose(app)
 
 
 def dispose(app: Flask) -> None:
