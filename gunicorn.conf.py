@@ -48,7 +48,7 @@ class AppLogger(Logger):
     def setup(self, cfg: Config) -> None:
         """Configure the loggers of gunicorn and of the libraries, and log Python warnings."""
         super().setup(cfg)
-        # A start that fails writes one line only: no event before it is known to succeed.
+        # Only errors are logged until the start has succeeded: if it fails, there is one line.
         configure(self.error_log, "ERROR")
         configure(logging.getLogger(), "WARNING")
         logging.captureWarnings(capture=True)
@@ -80,7 +80,7 @@ def on_starting(server: Arbiter) -> None:
 
 
 def _hold_signals() -> None:
-    """Hold signals until a new worker has other handlers than the arbiter's, which lose them."""
+    """Block signals during a fork: the arbiter's handlers, which a worker inherits, lose them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 

@@ -218,7 +218,7 @@ class Settings(BaseModel):
     def strip(cls, value: object) -> object:
         """Remove white space from the ends, such as the line break of a secret made by `echo`.
 
-        Only white space is refused: where tokens are missing, nothing may be open to everybody.
+        Only white space is refused: blank tokens must not mean that everybody can write.
         """
         if not isinstance(value, str):
             return value

@@ -160,7 +160,7 @@ SEARCH_TEXT: ColumnElement[str] = literal_column(
 
 
 def like(key: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnElement[bool]:
-    """Return the condition that a search key matches a LIKE pattern, which is of a key too."""
+    """Return the condition that a search key matches a LIKE pattern made from a search key."""
     return key.like(pattern, escape="\\")
 
 
@@ -187,7 +187,7 @@ _category = func.search_key(products.c.category)
 _create_only_if(
     _is_postgresql,
     Index("ix_products_category_key", _category, products.c.id),
-    # For a category sorted by price: one of the single indexes would read most of its rows.
+    # For a category sorted by price: with an index of one column, most rows would be read.
     Index("ix_products_category_key_price", _category, _price, products.c.id),
     Index("ix_products_category_key_price_desc", _category, _price.desc(), products.c.id),
 )

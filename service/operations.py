@@ -20,7 +20,7 @@ NO_ANSWER = "The database does not answer"
 
 
 def init_app(app: Flask, metrics: Metrics, tokens: Tokens) -> None:
-    """Register the views of what is counted in ``metrics`` and what is wrong with ``tokens``."""
+    """Register /health, /readyz and /metrics."""
     blueprint = Blueprint(NAME, __name__)
 
     @blueprint.get("/health")

@@ -88,7 +88,7 @@ def prepare_run() -> None:
 
 
 def _run_again() -> NoReturn:
-    """Execute the command anew: it has read its options before `.env` could give them."""
+    """Execute the command anew: flask parsed HOST and PORT before `.env` was loaded."""
     settings = read_settings()
     os.environ.setdefault("FLASK_RUN_HOST", address_of(settings.HOST))
     os.environ.setdefault("FLASK_RUN_PORT", str(settings.PORT))

@@ -39,9 +39,9 @@ UPGRADE_OR_LOOK = f"{UPGRADE}; if that changes nothing, `/readyz` says what to d
 PROBLEM = "application/problem+json"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-# Of a request; the answer says how many more there are.
+# The maximum number of errors in a response; it says how many more there are.
 MAX_ERRORS = 100
-# Of what an answer repeats of a request.
+# The maximum number of characters of a request that a response repeats.
 MAX_ECHO = 100
 
 # A member of "errors": "pointer" or "parameter", and "detail".
@@ -51,8 +51,7 @@ InputError = dict[str, str]
 class InvalidRequest(BadRequest):
     """A body or a query string with at least one error.
 
-    ``errors`` has the first ``MAX_ERRORS``, and ``more`` is the number of the others; given, it is
-    the number of those that the caller has counted beyond the ones that it gives.
+    ``errors`` has the first ``MAX_ERRORS``; ``more`` is the number of further errors.
     """
 
     def __init__(self, errors: list[InputError], more: int = 0) -> None:

@@ -42,7 +42,7 @@ RETRY_SECONDS = 3
 
 
 def _retry_if_rolled_back(function: Callable[P, R]) -> Callable[P, R]:
-    """Retry a transaction that PostgreSQL rolled back, up to ``MAX_RETRIES`` times."""
+    """Retry what the database rolled back or refused unexecuted, up to ``MAX_RETRIES`` times."""
 
     @wraps(function)
     def retry(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -81,8 +81,9 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
     """Execute one statement in autocommit, in one round trip, and return all its rows.
 
     A SELECT whose connection is lost is retried once on a new connection, unless the server is
-    unresponsive. A write is never retried, because it may have been committed. Raises
-    ``DBAPIError``, or ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
+    unresponsive. A write is retried only if the server rolled it back or refused it: after a lost
+    connection it may have been committed. Raises ``DBAPIError``, or
+    ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
     """
     try:
         return _execute(statement, parameters or {})

@@ -217,7 +217,7 @@ def _tables_of(revision: Revision, metadata: MetaData) -> _Tables:
 def _are_of(tables: _Tables, revision: Revision, metadata: MetaData) -> bool:
     """Return whether the tables have the columns and the check constraints of a revision.
 
-    Constraints that all revisions have are not compared: an enum is one on SQLite only.
+    Constraints that all revisions have are not compared: SQLite has one for an enum, too.
     """
     expected = _tables_of(revision, metadata)
     every = [_tables_of(each, metadata).checks for each in known()]

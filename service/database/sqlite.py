@@ -42,7 +42,7 @@ def create_file(url: URL) -> None:
         if not path.exists():
             for sidecar in sidecars(path):  # of a file that was removed
                 sidecar.unlink(missing_ok=True)
-            # To open and close a file that is there would release SQLite's locks in this process.
+            # To close an existing file would release the locks of SQLite in this process.
             path.touch()
 
 

@@ -113,8 +113,8 @@ def open_existing(path: Path, **options: Any) -> FileConnection:
             raise sqlite3.OperationalError(f"unable to open {path}: its -wal was removed in use")
         if not connections and _has_foreign_sidecars(path):
             raise sqlite3.OperationalError(
-                f"unable to open {path}: another process has not yet left the file that was in its"
-                " place; send a request to the service"
+                f"unable to open {path}: another process still uses the file that was in its"
+                " place; a request to the service makes it open the new one"
             )
         return FileConnection(path, **options)
 

@@ -94,7 +94,7 @@ SPACES_AND_CONTROLS = (
     "2066-206F 3000 FEFF FFF9-FFFB 110BD 110CD 13430-13438 1BCA0-1BCA3 1D173-1D17A E0001 "
     "E0020-E007F"
 )
-# What a search key does not have: controls, format characters, variation selectors and fillers;
+# Removed from a search key: controls, format characters, variation selectors and fillers;
 # marks (with a combining class or enclosing), such as accents, but neither viramas (class 9) nor
 # the vowel signs of Telugu, Thai, Lao and Tibetan.
 REMOVED = (
@@ -201,7 +201,7 @@ def is_visible(text: str) -> bool:
 def search_key(text: str) -> str:
     """Return the key of a text; texts with the same key are the same to a search.
 
-    The key of a part of a text is a part of its key, but for blanks at its ends.
+    The key of a substring is a substring of the key, apart from blanks at its ends.
     """
     if text.isascii() and text.isprintable():
         key = text.lower()

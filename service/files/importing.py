@@ -18,6 +18,7 @@ from werkzeug.exceptions import (
 )
 
 from service.common import status
+from service.common.error_handlers import RETRY_AFTER_SECONDS
 from service.database import in_transaction
 from service.files import CSV, JSON_LINES
 from service.files.encoding import is_known
@@ -27,7 +28,6 @@ from service.http.json_body import JSON, forget_body, read_body
 
 PATH = "/products/import"
 MAX_FILE_BYTES = 8 * 1024 * 1024
-RETRY_AFTER_SECONDS = 2
 UNSUPPORTED = f"Content-Type must be {CSV} or {JSON_LINES}"
 ANOTHER_PLAN = "The file would change something else by now: plan it again"
 PLAN_REQUIRED = "If-Match is required: send the ETag of a dry run (dry_run=true), or * for any plan"

@@ -47,7 +47,7 @@ class Tokens:
         self._loaded = Loaded("", _digests(pairs))
 
     def load(self) -> Loaded:
-        """Return the tokens as they are now, and log a change; without one, it takes 5 µs."""
+        """Read the file again, log whether it has changed, and return the tokens; takes 5 µs."""
         loaded = self._loaded
         if self._file and loaded.content != (content := _read(self._file)):
             self._loaded = loaded = _parse(content)
@@ -117,7 +117,7 @@ def init_app(app: Flask) -> Tokens:
 def refuse_invalid_file(file: str) -> None:
     """Raise ``ConfigurationError`` if the content of the file is invalid.
 
-    One that is missing or cannot be read may still come.
+    One that is missing or cannot be read is accepted: it may appear later.
     """
     content = _read(Path(file)) if file else ""
     if isinstance(content, bytes) and (fault := _parse(content).fault):

@@ -1,4 +1,4 @@
-"""The outermost WSGI middleware (PEP 3333): request id, log line and metrics of each request."""
+"""WSGI middleware (PEP 3333) around Flask: request id, log line and metrics of each request."""
 
 import logging
 from collections.abc import Generator, Iterator

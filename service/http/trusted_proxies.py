@@ -26,7 +26,7 @@ def init_app(app: Flask, count: int) -> None:
 
 
 def _checked(app: "WSGIApplication") -> "WSGIApplication":
-    """Return the app with a scheme and a client that are none replaced by the connection's.
+    """Return the app with an invalid scheme or client address replaced by that of the connection.
 
     The app itself checks the host.
     """

@@ -27,7 +27,7 @@ TOO_LONG = f"must be shorter: with limit, the links to other pages exceed {MAX_L
 
 @dataclass(frozen=True)
 class Listing:
-    """The result of a list query: its filter, sort order and page."""
+    """A parsed list query, which can be executed: its filter, sort order and page."""
 
     filter: Filter
     values: Mapping[str, Any]
@@ -54,7 +54,7 @@ class Listing:
         return [row[0] for row in execute(statement, values)]
 
     def stream(self) -> Iterator[bytes]:
-        """Return the pieces of a JSON array of all products; the first piece is fetched before."""
+        """Return the pieces of a JSON array of all products; see ``fetched``."""
         return fetched(self._array())
 
     def _array(self) -> Iterator[bytes]:
@@ -83,7 +83,7 @@ class Listing:
             yield from _pieces(replace(self, ids=ids), render)
 
     def batch(self, size: int) -> list[str]:
-        """Return the next rows; of a snapshot, a product that no longer matches is empty."""
+        """Return the next rows; in a snapshot, "" stands for a product that no longer matches."""
         if self.ids is None:
             return self.rows(size)
         wanted = list(self.ids[:size])
@@ -150,7 +150,7 @@ def _position(row: str, sort: tuple[Key, ...]) -> Position:
 
 
 def fetched(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Return the same pieces; the first one is fetched at once, so that its error is an answer."""
+    """Return the same pieces; fetch the first one now, so that its error can still be answered."""
     return _from(next(pieces, b""), pieces)
 
 

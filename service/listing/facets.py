@@ -47,7 +47,7 @@ def facets(listing: Listing) -> dict[str, Any]:
 
 
 def _statement(filter_: Filter) -> Select[Any]:
-    """Return the statement of the facets: one scan into groups, and the sums of these."""
+    """Return the statement of the facets: it groups the products once, then sums the groups."""
     groups = _groups(filter_)
     by_status = _counted("status", groups, groups.c.status, _only(filter_, CATEGORY, groups))
     by_category = _counted("category", groups, groups.c.category, _only(filter_, STATUS, groups))
@@ -68,9 +68,9 @@ def _statement(filter_: Filter) -> Select[Any]:
 
 
 def _groups(filter_: Filter) -> CTE:
-    """Return the products by status and category, under the conditions that are no facet's own.
+    """Group the products by status and category, with all conditions but those of the facets.
 
-    A group's count is under the conditions on prices; its lowest and highest price are not.
+    The conditions on prices apply to a group's count, but not to its lowest and highest price.
     """
     status, category, price = (catalogue.c[name] for name in ("status", "category", "price"))
     return (

@@ -1,4 +1,4 @@
-"""Snapshots: the ids of a whole list, in an order that no index has.
+"""Snapshots, in memory: the ids of a whole list, in an order that no index has.
 
 Without one, each batch of a stream would sort the whole list again.
 """
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 
 from werkzeug.exceptions import ServiceUnavailable
 
-# Of all snapshots of a process; each is four bytes a product for as long as its client reads.
+from service.common.error_handlers import RETRY_AFTER_SECONDS
+
+# The maximum size of all snapshots of a process: each is four bytes per product, until it is read.
 MAX_BYTES = 16 * 1024 * 1024
 TOO_MANY = "Too many lists that are sorted by several columns are being read; try again later"
-RETRY_AFTER_SECONDS = 2
 ID = re.compile("[0-9]+")
 
 # Appending and removing are atomic.

@@ -32,8 +32,8 @@ CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
     "word": lambda word: like(SEARCH_TEXT, word),
     # The first condition is implied by the second one, but has the index.
     "name": lambda part: like(SEARCH_TEXT, part) & like(func.search_key(catalogue.c.name), part),
-    # One value has a condition of its own: only for equality PostgreSQL takes the order from an
-    # index. A category by price takes 0.2 ms instead of 68 ms at 300,000 products.
+    # One value has a condition of its own: PostgreSQL uses the order of an index only with `=`,
+    # not with `= ANY`. A category by price takes 0.2 ms instead of 68 ms at 300,000 products.
     "category": lambda category: _folded == category,
     "categories": lambda categories: one_of(_folded, categories),
     "no_category": lambda _: _category.is_(None),

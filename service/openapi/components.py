@@ -228,7 +228,10 @@ INPUT_ERROR: Schema = {
 HEALTH_SCHEMA: Schema = {
     "type": "object",
     "required": ["status"],
-    "properties": {"status": {"const": "OK"}},
+    "properties": {
+        "status": {"const": "OK"},
+        "detail": {"description": "what does not work although it is ready", "type": "string"},
+    },
     "examples": [{"status": "OK"}],
 }
 PRICE: Schema = {"type": "number", "minimum": 0, "maximum": float(MAX_PRICE)}

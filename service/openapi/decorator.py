@@ -31,7 +31,7 @@ class Operation:
 View = TypeVar("View", bound=Callable[..., Response])
 
 operations: dict[Callable[..., Any], Operation] = {}
-"""What is declared, by view."""
+"""All operations, by view."""
 
 
 def operation(content: dict[str, Schema], **members: Any) -> Callable[[View], View]:

@@ -8,6 +8,7 @@ is busy only while the app computes, however slowly a client sends or reads.
 import asyncio
 import io
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -24,7 +25,7 @@ from werkzeug.exceptions import HTTPException, RequestTimeout, ServiceUnavailabl
 BODY_SECONDS = 60
 # If a connection is closed with data unread, the reset can overtake the answer (RFC 9112, 9.6).
 LINGER_SECONDS = 2
-# Of all bodies that are collected or processed at a time; a small one is always taken.
+# The maximum size of all bodies that are collected or processed at a time, but for small ones.
 MAX_HELD_BYTES = 64 * 1024 * 1024
 SMALL_BODY_BYTES = 8 * 1024
 # Pieces of a body of known length are joined up to this size.
@@ -57,11 +58,12 @@ class ThreadPool:
         return future
 
     def close(self, seconds: float) -> None:
-        """Run what was submitted, then end the threads; wait up to ``seconds`` for each."""
+        """Run what was submitted, then end the threads; wait up to ``seconds`` for all of them."""
+        deadline = time.monotonic() + seconds
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _work(self) -> None:
         for future, function, args in iter(self._jobs.get, None):
@@ -112,8 +114,8 @@ class HeadWithBody:
 def parts(app: Any, environ: dict[str, Any], is_gone: Callable[[], bool]) -> Generator[Part]:
     """Call a WSGI app; yield status, headers, a part of the body, and whether it is the last.
 
-    A part is one piece of a stream, or many of a body of known length. The app is asked for the
-    end of a body only if its client is still there, so it can tell whether an answer arrived.
+    A part is one piece of a stream, or many of a body of known length. A body is exhausted only
+    while the client is connected. Otherwise it is closed, so that the app logs it as aborted.
     """
     start: list[Any] = []
     ready: list[bytes] = []

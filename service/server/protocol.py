@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# Of a head; and of what is sent with a body but belongs to none: chunk extensions and trailers.
+# The maximum size of a request head, and of all chunk extensions and trailers of a body.
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 100
@@ -48,15 +48,18 @@ class BoundedProtocol(HttpToolsProtocol):
     silent: ClassVar[dict["BoundedProtocol", None]] = {}
     """The connections of this process without a request so far, the oldest first."""
     kept: ClassVar[dict["BoundedProtocol", None]] = {}
-    """Those that wait for another request, the oldest first."""
+    """The idle keep-alive connections, the oldest first."""
     deadline = math.inf
-    """When to close it if it is idle, on the event loop's clock; uvicorn sees to keep-alive."""
+    """When to close it if it has no request in progress, in seconds of the event loop's clock.
+
+    It is infinite after the first request: uvicorn has the timer of keep-alive.
+    """
     is_ending = False
     """Whether the worker ends, so that the next answer is the last."""
     _has_ended = False
     """Whether no more requests are read."""
     _unparsed = 0
-    """How many bytes have come since the last head, or the last piece of a body, ended."""
+    """The bytes that were received since the end of the last head or piece of a body."""
     _unsent = (0, 0)
     _moved_at = 0.0
     _ticker: TimerHandle
@@ -64,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request has come of which the answer is still to come."""
+        """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: Any) -> None:
@@ -134,7 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("there are two of a header that must be unique")
         if name == b"transfer-encoding" and value.lower() != b"chunked":
             raise ValueError("this coding is not supported")
-        if name == b"content-length":  # llhttp reads any number of zeros, int() does not
+        if name == b"content-length":  # int() refuses more than 4,300 digits
             value = value.lstrip(b"0") or b"0"
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
@@ -201,7 +204,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.headers[:] = [(n, target.netloc if n == b"host" else v) for n, v in self.headers]
 
     def _end_with_body(self, data: bytes) -> None:
-        """Read the body of a last request; httptools takes it for another protocol."""
+        """Parse the body of a request with `Upgrade`, after which httptools stops parsing."""
         framing = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in self.cycle.scope["headers"]

@@ -11,8 +11,8 @@ from uvicorn_worker import UvicornWorker
 from service.server.bridge import Bridge
 from service.server.protocol import BoundedProtocol
 
-# gunicorn kills a worker that needs longer than its graceful timeout; so long before, the last
-# answers are cut off, and each thread of the app has a part of it to write that down.
+# A worker that needs longer than its graceful timeout is killed. Two of these before, it aborts the
+# open answers; the threads of the app then have one of these to log them.
 EXIT_SECONDS = 1
 HEARTBEAT_SECONDS = 1
 

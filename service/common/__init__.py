@@ -1,0 +1,1 @@
+"""What every Flask service has: error responses, the log, commands and status codes."""

@@ -1,0 +1,1 @@
+"""Features of HTTP, for any resource."""
