@@ -407,6 +407,7 @@ def test_a_server_that_closes_each_connection_at_once_is_503(
 
     assert (response.status_code, response.mimetype) == (503, "application/problem+json")
     assert stocked_client.get("/products/1").status_code == 200
+    assert "database_pool_in_use 0.0" in stocked_client.get("/metrics").text
 
 
 def askers() -> int:

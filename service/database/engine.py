@@ -182,13 +182,14 @@ def _count_connections(engine: Engine, metrics: PoolMetrics) -> None:
     pool.metrics = metrics
     metrics.set_size(pool.size())
 
-    # The pool also checks in a connection whose checkout failed, which was not counted.
-    # Only one thread at a time uses an entry.
+    # A checkout that fails is repeated with the same entry, and then checked in, too. Only one
+    # thread at a time uses an entry.
     counted: set[ConnectionPoolEntry] = set()
 
     def count_checkout(_: object, entry: ConnectionPoolEntry, proxy: object) -> None:
-        counted.add(entry)
-        metrics.count_checkout()
+        if entry not in counted:
+            counted.add(entry)
+            metrics.count_checkout()
 
     def count_checkin(_: object, entry: ConnectionPoolEntry) -> None:
         if entry in counted:
