@@ -229,7 +229,7 @@ def test_a_command_waits_until_the_service_has_left_the_file_before(
             done = upgrade()
 
         assert (refused.exit_code, done.exit_code) == (1, 0)
-        assert "send a request to the service" in refused.stderr
+        assert "a request to the service makes it open the new one" in refused.stderr
         assert [product["name"] for product in products] == [OTHER]
     assert names_in(file) == [OTHER]
 
