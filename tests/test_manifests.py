@@ -206,7 +206,11 @@ def test_the_migration_runs_before_the_service_and_from_its_image(
     spec = pod(find(manifests, "Deployment"))
     (migrate,), (serve,) = spec["initContainers"], spec["containers"]
 
-    assert migrate["args"] == ["flask", "db", "upgrade"]
+    *command, wait = migrate["args"]
+    assert command == ["flask", "db", "upgrade", "-x"]
+    assert int(wait.removeprefix("wait=")) < find(manifests, "Deployment")["spec"][
+        "progressDeadlineSeconds"
+    ]
     assert migrate["image"] == serve["image"] == IMAGE
     assert database_key(migrate) == "OWNER_DATABASE_URI"
     assert database_key(serve) == "DATABASE_URI"

@@ -55,7 +55,9 @@ def postgresql_of(container: Manifest, folder: Path) -> Iterator[dict[str, str]]
     subprocess.run([*initdb, *pgdata, *options], user=user, check=True, capture_output=True)
     passwords = {"OWNER_PASSWORD": "it's", "PRODUCTS_PASSWORD": 'a"b'}
     at = {"PGHOST": str(folder), "PGUSER": "postgres", "PGPORT": "5432"} | passwords
-    arguments = [*container["args"], "-c", f"unix_socket_directories={folder}"]
+    # The package is built without LZ4.
+    given = [argument.replace("lz4", "pglz") for argument in container["args"]]
+    arguments = [*given, "-c", f"unix_socket_directories={folder}"]
     server = subprocess.Popen(
         [f"{BIN}/postgres", *pgdata, *arguments, "-c", "listen_addresses="],
         user=user, stderr=subprocess.DEVNULL,
@@ -142,10 +144,11 @@ def app(at: dict[str, str]) -> Iterator[Flask]:
 def test_postgresql_starts_as_its_manifest_says(postgresql: dict[str, str]) -> None:
     with connected(postgresql, SERVICE) as connection:
         shown = connection.execute(
-            "SELECT current_setting('max_connections'), current_setting('server_encoding')"
+            "SELECT current_setting('max_connections'), current_setting('server_encoding'),"
+            " current_setting('wal_compression')"
         ).fetchone()
 
-    assert shown == ("100", "UTF8")
+    assert shown == ("100", "UTF8", "pglz")
 
 
 def test_neither_role_can_do_more_than_log_in(at: dict[str, str]) -> None:
