@@ -58,6 +58,7 @@ def make_secret(tmp_path: Path) -> MakeSecret:
         f'  *"get secret products"*) test ! -e {stored} || echo secret/products ;;\n'
         f'  *create*) test ! -e {stored} && cat > {stored} ;;\n'
         '  *apply*namespace.yaml*) ;;\n'
+        "  *current-context*) echo k3d-products ;;\n"
         "  *) exit 1 ;;\n"
         "esac\n"
     )  # fmt: skip

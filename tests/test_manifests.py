@@ -208,9 +208,10 @@ def test_the_migration_runs_before_the_service_and_from_its_image(
 
     *command, wait = migrate["args"]
     assert command == ["flask", "db", "upgrade", "-x"]
-    assert int(wait.removeprefix("wait=")) < find(manifests, "Deployment")["spec"][
-        "progressDeadlineSeconds"
-    ]
+    assert (
+        int(wait.removeprefix("wait="))
+        < find(manifests, "Deployment")["spec"]["progressDeadlineSeconds"]
+    )
     assert migrate["image"] == serve["image"] == IMAGE
     assert database_key(migrate) == "OWNER_DATABASE_URI"
     assert database_key(serve) == "DATABASE_URI"

@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from service import create_app
 from tests.factories import product_body
 from tests.helpers import GIVEN_POSTGRESQL, app_with_tables, dispose
-from tests.manifests import ROOT, Manifest, containers, environment, find, rendered
+from tests.manifests import K8S_HA, ROOT, Manifest, containers, environment, find, rendered
 from tests.test_servers import MOST_BYTES, OPERATIONS, Answer, Product, Sent
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
@@ -90,8 +90,21 @@ def init_script() -> str:
     return str(script)
 
 
+def ha_script() -> str:
+    """Return what CloudNativePG runs: it creates the owner and the database itself."""
+    initdb = find(rendered(K8S_HA), "Cluster", "products-db")["spec"]["bootstrap"]["initdb"]
+    return "\n".join(
+        [
+            f"CREATE ROLE {initdb['owner']} LOGIN;",
+            f"CREATE DATABASE {initdb['database']} OWNER {initdb['owner']};",
+            f"\\connect {initdb['database']}",
+            *(f"{statement};" for statement in initdb["postInitApplicationSQL"]),
+        ]
+    )
+
+
 def run_sql(at: dict[str, str], sql: str) -> None:
-    psql = [f"{BIN}/psql", "--no-psqlrc", "--quiet", "--file=-"]
+    psql = [f"{BIN}/psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
     subprocess.run(psql, env=at, input=sql, text=True, check=True, timeout=30)
 
 
@@ -128,9 +141,16 @@ def adopted() -> Iterator[dict[str, str]]:
         yield at
 
 
-@pytest.fixture(params=["postgresql", "adopted"])
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[dict[str, str]]:
+    """Give a PostgreSQL as a new cluster of k8s-ha/."""
+    with prepared(ha_script(), migrated_by=OWNER) as at:
+        yield at
+
+
+@pytest.fixture(params=["postgresql", "adopted", "cluster"])
 def at(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Give where a new PostgreSQL listens, and then one that was brought up to date."""
+    """Give where a new PostgreSQL listens, then one that was brought up to date, then a cluster."""
     where: dict[str, str] = request.getfixturevalue(request.param)
     return where
 
@@ -194,6 +214,31 @@ def test_the_role_of_the_service_carries_out_every_operation(
     response.close()
 
 
+def test_the_service_finds_a_cluster_by_the_variables_of_libpq(
+    cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"PGHOST": cluster["PGHOST"], "PGUSER": SERVICE, "PGDATABASE": "products"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    app = create_app({"DATABASE_URI": "postgresql+psycopg://", "DATABASE_PGBOUNCER": True})
+
+    answers = [app.test_client().get(path).status_code for path in ("/readyz", "/products")]
+
+    dispose(app)
+    assert answers == [200, 200]
+
+
+def test_a_cluster_ends_the_statements_of_the_service_and_no_migration(
+    cluster: dict[str, str],
+) -> None:
+    timeouts = []
+    for role in (SERVICE, OWNER):
+        with connected(cluster, role) as connection:
+            timeouts += connection.execute("SHOW statement_timeout").fetchone() or ()
+
+    assert timeouts == ["5s", "0"]
+
+
 def test_the_role_of_the_service_seeds_a_catalogue(app: Flask) -> None:
     result = app.test_cli_runner().invoke(args=["db-seed"])
 
@@ -251,7 +296,7 @@ def test_the_tables_of_a_later_migration_are_the_services_to_write(at: dict[str,
 
 def documented(program: str) -> list[str]:
     """Return the command that docs/deploy.md runs beside the database."""
-    (line,) = re.findall(rf"-- ({program} [^<>]+) [<>]", GUIDE)
+    (line,) = re.findall(rf"-- ({program} [^<>|]+) [<>]", GUIDE)
     name, *options = shlex.split(line)
     return [f"{BIN}/{name}", *options]
 
