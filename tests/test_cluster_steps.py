@@ -39,7 +39,8 @@ case "${0##*/} $*" in
   *"get secret "*) test ! -e "$RECORD/$5.yaml" || echo "secret/$5" ;;
   *"get customresourcedefinitions"*) test ! -e "$RECORD/no-operator" ;;
   "kubectl create --filename -")
-    cat > "$RECORD/new" && mv "$RECORD/new" "$RECORD/$(sed -n 's/^  name: //p' "$RECORD/new").yaml" ;;
+    cat > "$RECORD/new"
+    mv "$RECORD/new" "$RECORD/$(sed -n 's/^  name: //p' "$RECORD/new").yaml" ;;
 esac
 """
 

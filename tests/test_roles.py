@@ -231,7 +231,7 @@ def test_the_service_finds_a_cluster_by_the_variables_of_libpq(
 def test_a_cluster_ends_the_statements_of_the_service_and_no_migration(
     cluster: dict[str, str],
 ) -> None:
-    timeouts = []
+    timeouts: list[str] = []
     for role in (SERVICE, OWNER):
         with connected(cluster, role) as connection:
             timeouts += connection.execute("SHOW statement_timeout").fetchone() or ()
