@@ -355,10 +355,16 @@ def pods(role: str) -> Manifest:
         (check_durability, "Cluster", DATABASE, "spec/instances", 2),
         (check_durability, "Cluster", DATABASE, "spec/postgresql/synchronous/number", 0),
         (check_network, "NetworkPolicy", "products", "spec/egress/0/to/0", pods("postgresql")),
-        (check_network, "NetworkPolicy", "database", "spec/egress/1/to/0/ipBlock/cidr", "::/0"),
+        (
+            check_network,
+            "NetworkPolicy",
+            "database",
+            "spec/egress/1/to/0/ipBlock/cidr",
+            "0.0.0.0/0",
+        ),
         (check_network, "NetworkPolicy", "pooler", "spec/ingress/0/from/0", {"podSelector": {}}),
     ],
-)  # fmt: skip
+)
 def test_a_slip_between_objects_is_caught(
     ha_manifests: list[Manifest],
     check: Callable[[list[Manifest]], None],

@@ -294,34 +294,40 @@ def test_the_tables_of_a_later_migration_are_the_services_to_write(at: dict[str,
             connection.execute("DROP TABLE later")
 
 
-def documented(program: str) -> list[str]:
-    """Return the command that docs/deploy.md runs beside the database."""
-    (line,) = re.findall(rf"-- ({program} [^<>|]+) [<>]", GUIDE)
+# Where docs/deploy.md runs the programs: beside the single PostgreSQL, or in a pod of the cluster.
+PLACES = {"postgresql": "postgresql-0", "cluster": "-c postgres"}
+
+
+def documented(program: str, place: str) -> list[str]:
+    """Return the command that docs/deploy.md runs beside the database, always the same one."""
+    (line,) = set(re.findall(rf"{place} -- ({program} [^<>|\n]+?) ?[<>|\n]", GUIDE))
     name, *options = shlex.split(line)
     return [f"{BIN}/{name}", *options]
 
 
+@pytest.mark.parametrize("database", PLACES)
 def test_the_documented_back_up_and_restore_bring_everything_back(
-    postgresql: dict[str, str],
+    request: pytest.FixtureRequest, database: str
 ) -> None:
-    with connected(postgresql, OWNER) as connection:
+    at: dict[str, str] = request.getfixturevalue(database)
+    dump, restore = (documented(name, PLACES[database]) for name in ("pg_dump", "pg_restore"))
+    with connected(at, OWNER) as connection:
         connection.execute("TRUNCATE products RESTART IDENTITY")
-    with served(postgresql) as app:
+    with served(at) as app:
         app.test_cli_runner().invoke(args=["db-seed"])
         client = app.test_client()
         before = client.get("/products").get_data()
-        dump = subprocess.run(
-            documented("pg_dump"), env=postgresql, capture_output=True, check=True, timeout=60
-        ).stdout
+        dumped = subprocess.run(dump, env=at, capture_output=True, check=True, timeout=60).stdout
 
         any_state = {"If-Match": "*"}
         client.delete("/products/1", headers=any_state)
         client.patch("/products/2", json={"name": "Spoilt"}, headers=any_state)
         client.post("/products", json=product_body())
         assert client.get("/products").get_data() != before
-        subprocess.run(documented("pg_restore"), env=postgresql, input=dump, check=True, timeout=60)
+        subprocess.run(restore, env=at, input=dumped, check=True, timeout=60)
 
         assert len(client.get("/products").get_json()) == 100
         assert client.get("/products").get_data() == before
         assert client.get("/products?q=kettle").status_code == 200
         assert client.post("/products", json=product_body()).get_json()["id"] == 101
+    test_everything_belongs_to_the_owner(at)
