@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
 K8S_HA = ROOT / "k8s-ha"
 FILES = sorted(path for path in K8S.glob("*.yaml") if path.name != "kustomization.yaml")
+# The one of the README, where each file is applied alone.
 IMAGE = "cluster-registry:32000/prod:1.0"
 OLDEST_KUBERNETES = "1.30"
 
@@ -28,6 +29,13 @@ def rendered(folder: Path = K8S) -> list[Manifest]:
         [kubectl, "kustomize", folder], capture_output=True, text=True, check=True, timeout=60
     )
     return list(yaml.safe_load_all(kustomized.stdout))
+
+
+def image_of_the_kustomization() -> str:
+    """Return the image that `make deploy` deploys."""
+    (kustomization,) = read(K8S / "kustomization.yaml")
+    (image,) = kustomization["images"]
+    return f"{image['name']}:{image['newTag']}"
 
 
 def find(manifests: list[Manifest], kind: str, name: str = "products") -> Manifest:

@@ -13,7 +13,6 @@ from flask import Flask
 from service.config import Settings, load_settings
 from tests.manifests import (
     FILES,
-    IMAGE,
     K8S,
     OLDEST_KUBERNETES,
     ROOT,
@@ -21,6 +20,7 @@ from tests.manifests import (
     containers,
     environment,
     find,
+    image_of_the_kustomization,
     labels,
     pod,
     read,
@@ -212,7 +212,7 @@ def test_the_migration_runs_before_the_service_and_from_its_image(
         int(wait.removeprefix("wait="))
         < find(manifests, "Deployment")["spec"]["progressDeadlineSeconds"]
     )
-    assert migrate["image"] == serve["image"] == IMAGE
+    assert migrate["image"] == serve["image"] == image_of_the_kustomization()
     assert database_key(migrate) == "OWNER_DATABASE_URI"
     assert database_key(serve) == "DATABASE_URI"
 

@@ -181,16 +181,19 @@ def test_neither_role_can_do_more_than_log_in(at: dict[str, str]) -> None:
     assert sorted(roles) == [(SERVICE,), (OWNER,)]
 
 
-def test_everything_belongs_to_the_owner(at: dict[str, str]) -> None:
+def owners(at: dict[str, str]) -> list[tuple[str]]:
+    """Return who owns the database, its tables and its indexes."""
     with connected(at, SERVICE) as connection:
-        owners = connection.execute(
+        return connection.execute(
             "SELECT DISTINCT pg_get_userbyid(relowner)::text FROM pg_class"
             " WHERE relnamespace = 'public'::regnamespace"
             " UNION SELECT DISTINCT pg_get_userbyid(datdba)::text FROM pg_database"
             " WHERE datname = current_database()"
         ).fetchall()
 
-    assert owners == [(OWNER,)]
+
+def test_everything_belongs_to_the_owner(at: dict[str, str]) -> None:
+    assert owners(at) == [(OWNER,)]
 
 
 def answer(app: Flask, product: Product, sent: Sent) -> TestResponse:
@@ -330,4 +333,4 @@ def test_the_documented_back_up_and_restore_bring_everything_back(
         assert client.get("/products").get_data() == before
         assert client.get("/products?q=kettle").status_code == 200
         assert client.post("/products", json=product_body()).get_json()["id"] == 101
-    test_everything_belongs_to_the_owner(at)
+    assert owners(at) == [(OWNER,)]
