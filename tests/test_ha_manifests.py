@@ -32,6 +32,7 @@ from tests.manifests import (
     rendered,
 )
 
+GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 SCHEMAS = ROOT / "tests" / "schemas"
 CUSTOM = {
     "Cluster": "postgresql.cnpg.io",
@@ -499,9 +500,6 @@ def test_an_alert_fires_when_it_must(tmp_path: Path, command: list[str]) -> None
     )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-GUIDE = (ROOT / "docs" / "deploy.md").read_text()
 
 
 def test_the_guide_explains_each_file_and_each_alert() -> None:
