@@ -8,7 +8,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
-IMAGE := prod:1.0
+# Its tag is in k8s/kustomization.yaml alone.
+IMAGE = prod:$(shell sed -n 's/^ *newTag: *"\(.*\)"$$/\1/p' k8s/kustomization.yaml)
 # What the cluster pulls as cluster-registry:32000 is pushed from outside as:
 REGISTRY := localhost:32000
 CLUSTER := products
@@ -17,7 +18,7 @@ DEPLOYED := ingress hpa pdb networkpolicy service deployment postgresql
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help install run test bdd screenshots bench lint format lock clean \
-	cluster cluster-rm build push secret deploy undeploy
+	schemas cluster cluster-rm build push context secret deploy deploy-ha undeploy
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -91,6 +92,15 @@ lock: $(VENV)/dev.stamp ## Lock the newest fitting packages with their hashes
 	$(LOCK) --upgrade --output-file requirements-bench.txt --extra bench \
 		--constraint requirements-dev.txt pyproject.toml
 
+schemas: ## Fetch the schemas of custom resources, with which the tests check k8s-ha/
+	@mkdir -p tests/schemas
+	@while read -r hash url; do \
+		file=tests/schemas/$${url##*/} && \
+		curl --fail --silent --show-error --location --output $$file.new $$url && \
+		echo "$$hash  $$file.new" | sha256sum --check --quiet && \
+		mv $$file.new $$file || exit 1; \
+	done < tests/schemas.txt
+
 cluster: ## Make a local Kubernetes cluster (k3d) with registry and secret; port 8080 leads in
 	@k3d cluster list $(CLUSTER) >/dev/null 2>&1 || \
 	k3d cluster create $(CLUSTER) --registry-create cluster-registry:0.0.0.0:32000 \
@@ -112,7 +122,10 @@ push: ## Push the image to the cluster's registry
 	docker tag $(IMAGE) $(REGISTRY)/$(IMAGE)
 	docker push $(REGISTRY)/$(IMAGE)
 
-secret: ## Make random passwords and a token in the cluster, unless they are there
+context:
+	@k8s/context.sh k3d-$(CLUSTER)
+
+secret: context ## Make random passwords and a token in the cluster, unless they are there
 	@k8s/secret.sh
 
 deploy: secret ## Deploy or upgrade, and wait until all is served
@@ -120,7 +133,13 @@ deploy: secret ## Deploy or upgrade, and wait until all is served
 	kubectl -n products rollout status statefulset/postgresql --timeout=10m
 	kubectl -n products rollout status deployment/products --timeout=10m
 
-undeploy: ## Take the service and its PostgreSQL away; the data and the secret stay
+deploy-ha: context ## The same with CloudNativePG: three PostgreSQL, two poolers, backups, alerts
+	@k8s-ha/prepare.sh
+	kubectl apply -k k8s-ha
+	kubectl -n products wait --for=condition=Ready clusters.postgresql.cnpg.io/products-db --timeout=20m
+	kubectl -n products rollout status deployment/products --timeout=10m
+
+undeploy: context ## Take the service and its PostgreSQL away; the data and the secret stay
 	kubectl delete --ignore-not-found $(DEPLOYED:%=-f k8s/%.yaml)
 
 clean: ## Remove the virtual environment and every cache; the data in instance/ stays

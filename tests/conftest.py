@@ -24,7 +24,7 @@ from tests.helpers import (
     empty,
     postgresql_database,
 )
-from tests.manifests import Manifest, rendered
+from tests.manifests import K8S_HA, Manifest, rendered
 from tests.pgbouncer import PGBOUNCER, PgBouncer, pgbouncer
 
 # Tests do not need the data after a crash of the operating system.
@@ -161,3 +161,9 @@ def own_app(empty_database: str) -> Iterator[Flask]:
 def manifests() -> list[Manifest]:
     """Give all objects of k8s/."""
     return rendered()
+
+
+@pytest.fixture(scope="session")
+def ha_manifests() -> list[Manifest]:
+    """Give all objects of k8s-ha/."""
+    return rendered(K8S_HA)

@@ -1,4 +1,4 @@
-"""The manifests in k8s/ as objects, and how to find one's way in them."""
+"""The manifests in k8s/ and k8s-ha/ as objects, and how to find one's way in them."""
 
 import subprocess
 import sys
@@ -11,7 +11,9 @@ Manifest = dict[str, Any]
 
 ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
+K8S_HA = ROOT / "k8s-ha"
 FILES = sorted(path for path in K8S.glob("*.yaml") if path.name != "kustomization.yaml")
+# The one of the README, where each file is applied alone.
 IMAGE = "cluster-registry:32000/prod:1.0"
 OLDEST_KUBERNETES = "1.30"
 
@@ -20,13 +22,20 @@ def read(file: Path) -> list[Manifest]:
     return list(yaml.safe_load_all(file.read_text()))
 
 
-def rendered() -> list[Manifest]:
-    """Return all objects, as `kubectl apply -k k8s` sends them; no cluster is asked."""
+def rendered(folder: Path = K8S) -> list[Manifest]:
+    """Return all objects, as `kubectl apply -k` sends those of a folder; no cluster is asked."""
     kubectl = Path(sys.executable).with_name("kubectl")
     kustomized = subprocess.run(
-        [kubectl, "kustomize", K8S], capture_output=True, text=True, check=True, timeout=60
+        [kubectl, "kustomize", folder], capture_output=True, text=True, check=True, timeout=60
     )
     return list(yaml.safe_load_all(kustomized.stdout))
+
+
+def image_of_the_kustomization() -> str:
+    """Return the image that `make deploy` deploys."""
+    (kustomization,) = read(K8S / "kustomization.yaml")
+    (image,) = kustomization["images"]
+    return f"{image['name']}:{image['newTag']}"
 
 
 def find(manifests: list[Manifest], kind: str, name: str = "products") -> Manifest:

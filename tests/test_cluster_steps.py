@@ -1,10 +1,15 @@
 """The README's steps to a local cluster, with programs that only record what they are told."""
 
+import hashlib
 import os
+import pty
 import re
 import shlex
+import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -27,11 +32,15 @@ STUB = """\
 #!/bin/sh
 echo "${0##*/} $*" >> "$RECORD/commands"
 case "${0##*/} $*" in
+  *current-context) echo "${KUBE_CONTEXT:-k3d-products}" ;;
   "k3d cluster list"*) test -e "$RECORD/cluster" ;;
   "k3d cluster create"*) touch "$RECORD/cluster" ;;
-  *"get secret"*jsonpath=*) sed -n 's/^  OWNER_PASSWORD: //p' "$RECORD/secret.yaml" ;;
-  *"get secret"*) test ! -e "$RECORD/secret.yaml" || echo secret/products ;;
-  "kubectl create --filename -") cat > "$RECORD/secret.yaml" ;;
+  *"get secret "*jsonpath=*) sed -n 's/^  OWNER_PASSWORD: //p' "$RECORD/$5.yaml" ;;
+  *"get secret "*) test ! -e "$RECORD/$5.yaml" || echo "secret/$5" ;;
+  *"get customresourcedefinitions"*) test ! -e "$RECORD/no-operator" ;;
+  "kubectl create --filename -")
+    cat > "$RECORD/new"
+    mv "$RECORD/new" "$RECORD/$(sed -n 's/^  name: //p' "$RECORD/new").yaml" ;;
 esac
 """
 
@@ -50,13 +59,14 @@ class Machine:
         program.write_text(script)
         program.chmod(0o755)
 
-    def run(self, commands: str) -> str:
-        """Run shell commands in the checkout; return what they show."""
+    def run(self, commands: str, folder: Path = ROOT, **options: Any) -> str:
+        """Run shell commands in a checkout; return what they show."""
         return subprocess.run(
             ["/bin/sh", "-e", "-c", commands],
             env=os.environ
             | {"PATH": f"{self.record / 'bin'}:{os.environ['PATH']}", "RECORD": str(self.record)},
-            cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+            cwd=folder, capture_output=True, text=True, check=True, timeout=60,
+            **{"stdin": subprocess.DEVNULL} | options,
         ).stdout  # fmt: skip
 
     @property
@@ -75,7 +85,7 @@ class Machine:
             if command[:2] == ["kubectl", "apply"]:
                 found += read(ROOT / command[-1])
             if command[:2] == ["kubectl", "create"]:
-                found += read(self.record / "secret.yaml")
+                found += read(self.record / "products.yaml")
         return found
 
 
@@ -177,16 +187,16 @@ def test_kubectl_shows_the_service_without_naming_the_namespace(machine: Machine
 
 def test_making_a_cluster_again_keeps_it_and_its_secret(machine: Machine) -> None:
     machine.run("make cluster")
-    secret = (machine.record / "secret.yaml").read_text()
+    secret = (machine.record / "products.yaml").read_text()
 
     machine.run("make cluster")
 
     assert machine.place_of("k3d", "cluster", "create") < machine.place_of("kubectl", "create")
-    assert (machine.record / "secret.yaml").read_text() == secret
+    assert (machine.record / "products.yaml").read_text() == secret
 
 
 def test_a_secret_of_an_earlier_version_stops_before_anything_is_applied(machine: Machine) -> None:
-    (machine.record / "secret.yaml").write_text("stringData:\n  PRODUCTS_PASSWORD: hush\n")
+    (machine.record / "products.yaml").write_text("stringData:\n  PRODUCTS_PASSWORD: hush\n")
 
     with pytest.raises(subprocess.CalledProcessError) as stopped:
         machine.run("make deploy")
@@ -194,6 +204,156 @@ def test_a_secret_of_an_earlier_version_stops_before_anything_is_applied(machine
     assert "no OWNER_PASSWORD: see docs/deploy.md, Roles of the database" in stopped.value.stderr
     assert "\n## Roles of the database\n" in (ROOT / "docs" / "deploy.md").read_text()
     assert ["kubectl", "apply", "-k", "k8s"] not in machine.commands
+
+
+TOUCHING = ["secret", "deploy", "deploy-ha", "undeploy"]
+
+
+def changes(machine: Machine) -> list[list[str]]:
+    """Return the commands that change the cluster."""
+    return [c for c in machine.commands if c[1] in {"apply", "create", "delete"}]
+
+
+@pytest.mark.parametrize("target", TOUCHING)
+def test_another_cluster_is_left_alone_without_a_terminal(
+    machine: Machine, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBE_CONTEXT", "shop-production")
+
+    with pytest.raises(subprocess.CalledProcessError) as stopped:
+        machine.run(f"make {target}")
+
+    assert "The kube context is shop-production." in stopped.value.stdout
+    assert "confirm it with CONTEXT=shop-production" in stopped.value.stderr
+    assert changes(machine) == []
+
+
+@pytest.mark.parametrize(("named", "is_refused"), [("shop-production", False), ("shop", True)])
+def test_another_cluster_can_be_named(
+    machine: Machine, named: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBE_CONTEXT", "shop-production")
+
+    with pytest.raises(subprocess.CalledProcessError) if is_refused else nullcontext():
+        machine.run(f"make deploy CONTEXT={named}")
+
+    assert (changes(machine) == []) is is_refused
+
+
+@pytest.mark.parametrize(("answer", "is_refused"), [("y", False), ("n", True), ("", True)])
+def test_at_a_terminal_another_cluster_is_asked_for(
+    machine: Machine, answer: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBE_CONTEXT", "shop-production")
+    keyboard, terminal = pty.openpty()
+    os.write(keyboard, f"{answer}\n".encode())
+
+    with pytest.raises(subprocess.CalledProcessError) if is_refused else nullcontext():
+        machine.run("make deploy", stdin=terminal)
+
+    os.close(keyboard)
+    os.close(terminal)
+    assert (changes(machine) == []) is is_refused
+
+
+def test_the_local_cluster_is_named_and_not_asked_for(machine: Machine) -> None:
+    shown = machine.run("make deploy")
+
+    assert "The kube context is k3d-products." in shown
+    assert machine.place_of("kubectl", "config", "current-context") == 0
+    assert machine.place_of("kubectl", "create") < machine.place_of("kubectl", "apply", "-k", "k8s")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Give a checkout in which the object store is set."""
+    folder = tmp_path / "checkout"
+    for name in ("k8s", "k8s-ha"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Makefile", folder)
+    for file in (folder / "k8s-ha").glob("*.yaml"):
+        text = (
+            file.read_text().replace("s3.example.com", "s3.shop").replace("203.0.113.", "192.0.2.")
+        )
+        file.write_text(text)
+    return folder
+
+
+def test_a_cluster_of_three_is_deployed_with_the_secrets_that_it_needs(
+    machine: Machine, checkout: Path, ha_manifests: list[Manifest]
+) -> None:
+    (machine.record / "products-backups.yaml").touch()
+
+    machine.run("make deploy-ha", checkout)
+
+    applied = machine.place_of("kubectl", "apply", "-k", "k8s-ha")
+    waited = machine.place_of("kubectl", "-n", "products", "wait", "--for=condition=Ready")
+    assert machine.place_of("kubectl", "config", "current-context") < applied < waited
+    initdb = find(ha_manifests, "Cluster", "products-db")["spec"]["bootstrap"]["initdb"]
+    made = {}
+    for name in ("database-products", "database-products-owner"):
+        (secret,) = read(machine.record / f"{name}.yaml")
+        kubernetes_validate.validate(secret, OLDEST_KUBERNETES, strict=True)
+        assert (secret["type"], secret["metadata"]["name"]) == ("kubernetes.io/basic-auth", name)
+        assert secret["metadata"]["labels"]["cnpg.io/reload"] == "true"
+        made[name] = secret["stringData"]
+    assert made[initdb["secret"]["name"]]["username"] == initdb["owner"]
+    assert made["database-products"]["username"] == "products"
+    assert len({values["password"] for values in made.values()}) == 2
+
+    machine.run("make deploy-ha", checkout)
+
+    assert read(machine.record / "database-products.yaml")[0]["stringData"] in made.values()
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("store", "The object store of the backups is not set"),
+        ("operator", "An operator is missing"),
+        ("credentials", "The secret products-backups is missing"),
+    ],
+)
+def test_a_cluster_of_three_is_not_begun_without_what_it_needs(
+    machine: Machine, checkout: Path, missing: str, message: str
+) -> None:
+    if missing != "credentials":
+        (machine.record / "products-backups.yaml").touch()
+    if missing == "operator":
+        (machine.record / "no-operator").touch()
+
+    with pytest.raises(subprocess.CalledProcessError) as stopped:
+        machine.run("make deploy-ha", ROOT if missing == "store" else checkout)
+
+    assert f"{message}: see docs/deploy.md, High availability." in stopped.value.stderr
+    assert "\n## High availability\n" in (ROOT / "docs" / "deploy.md").read_text()
+    assert ["kubectl", "apply", "-k", "k8s-ha"] not in machine.commands
+
+
+CURL = """\
+#!/bin/sh
+for argument; do
+  case $argument in *.new) file=$argument ;; esac
+done
+echo "$CONTENT" > "$file"
+"""
+
+
+@pytest.mark.parametrize(("content", "is_refused"), [("schema", False), ("page", True)])
+def test_a_schema_that_is_another_than_before_is_refused(
+    machine: Machine, tmp_path: Path, content: str, is_refused: bool
+) -> None:
+    folder = tmp_path / "checkout"
+    (folder / "tests").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    digest = hashlib.sha256(b"schema\n").hexdigest()
+    (folder / "tests" / "schemas.txt").write_text(f"{digest} https://example.com/v1/a.yaml\n")
+    machine.install("curl", CURL)
+
+    with pytest.raises(subprocess.CalledProcessError) if is_refused else nullcontext():
+        machine.run(f"CONTENT={content} make schemas", folder)
+
+    assert (folder / "tests" / "schemas" / "a.yaml").exists() is not is_refused
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -15,12 +15,12 @@ from service.config import load_settings, parse_tokens
 from tests.helpers import app_with_tables, execute
 from tests.manifests import (
     FILES,
-    IMAGE,
     OLDEST_KUBERNETES,
     ROOT,
     Manifest,
     containers,
     find,
+    image_of_the_kustomization,
     pod,
     read,
     workloads,
@@ -58,6 +58,7 @@ def make_secret(tmp_path: Path) -> MakeSecret:
         f'  *"get secret products"*) test ! -e {stored} || echo secret/products ;;\n'
         f'  *create*) test ! -e {stored} && cat > {stored} ;;\n'
         '  *apply*namespace.yaml*) ;;\n'
+        "  *current-context*) echo k3d-products ;;\n"
         "  *) exit 1 ;;\n"
         "esac\n"
     )  # fmt: skip
@@ -83,7 +84,7 @@ def make_would_run(target: str) -> str:
 
 
 def test_what_is_pushed_is_what_the_cluster_pulls() -> None:
-    registry, _, image = IMAGE.partition("/")
+    registry, _, image = image_of_the_kustomization().partition("/")
     name, _, port = registry.partition(":")
 
     assert f"docker build --pull -t {image} ." in make_would_run("build")

@@ -182,6 +182,29 @@ def test_the_level_decides_which_requests_have_a_line(
         assert len(request_lines(log)) == lines
 
 
+KUBELET = {"User-Agent": "kube-probe/1.34"}
+
+
+@pytest.mark.parametrize(
+    ("level", "path", "headers", "lines"),
+    [
+        ("INFO", "/health", KUBELET, []),
+        ("DEBUG", "/health", KUBELET, ["DEBUG"]),
+        ("INFO", "/health", {"User-Agent": "curl/8.5"}, ["INFO"]),
+        ("INFO", "/openapi.json", KUBELET, ["INFO"]),
+        ("INFO", "/readyz", KUBELET, ["WARNING"]),  # there are no tables
+    ],
+)
+def test_a_probe_of_the_kubelet_has_a_line_only_if_it_fails(
+    tmp_path: Path, level: str, path: str, headers: dict[str, str], lines: list[str]
+) -> None:
+    app = create_app({"DATABASE_URI": f"sqlite:///{tmp_path / 'none.db'}", "LOG_LEVEL": level})
+    with logged(app) as log:
+        app.test_client().get(path, headers=headers, buffered=True)
+
+        assert [line["level"] for line in request_lines(log)] == lines
+
+
 def test_a_log_that_cannot_be_written_breaks_no_answer(quiet_app: Flask) -> None:
     with logged(quiet_app) as log:
         log.close()

@@ -13,7 +13,6 @@ from flask import Flask
 from service.config import Settings, load_settings
 from tests.manifests import (
     FILES,
-    IMAGE,
     K8S,
     OLDEST_KUBERNETES,
     ROOT,
@@ -21,6 +20,7 @@ from tests.manifests import (
     containers,
     environment,
     find,
+    image_of_the_kustomization,
     labels,
     pod,
     read,
@@ -206,8 +206,13 @@ def test_the_migration_runs_before_the_service_and_from_its_image(
     spec = pod(find(manifests, "Deployment"))
     (migrate,), (serve,) = spec["initContainers"], spec["containers"]
 
-    assert migrate["args"] == ["flask", "db", "upgrade"]
-    assert migrate["image"] == serve["image"] == IMAGE
+    *command, wait = migrate["args"]
+    assert command == ["flask", "db", "upgrade", "-x"]
+    assert (
+        int(wait.removeprefix("wait="))
+        < find(manifests, "Deployment")["spec"]["progressDeadlineSeconds"]
+    )
+    assert migrate["image"] == serve["image"] == image_of_the_kustomization()
     assert database_key(migrate) == "OWNER_DATABASE_URI"
     assert database_key(serve) == "DATABASE_URI"
 

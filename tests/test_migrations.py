@@ -2,9 +2,11 @@
 
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.helpers import (
     backend,
     dispose,
     execute,
+    logged,
     postgresql_database,
     wait_for,
 )
@@ -295,6 +298,53 @@ def test_an_upgrade_does_not_wait_for_ever(app: Flask, monkeypatch: pytest.Monke
 
     assert re.search("still running|is locked", line)
     assert "try again when it has finished" in line
+
+
+def test_an_upgrade_waits_for_a_database_that_is_not_there_yet(
+    postgresql_server: str, empty_postgresql: str, tmp_path: Path
+) -> None:
+    name = make_url(empty_postgresql).database
+    server = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    log = tmp_path / "log"
+    with server.connect() as connection, log.open("wb") as output:
+        connection.exec_driver_sql(f"ALTER DATABASE {name} RENAME TO {name}_later")
+        with subprocess.Popen(
+            [sys.executable, "-m", "flask", "db", "upgrade", "-x", f"wait={SECONDS}"],
+            cwd=ROOT, env=os.environ | {"DATABASE_URI": empty_postgresql}, stderr=output,
+        ) as upgrade:  # fmt: skip
+            wait_for(lambda: "Waiting up to 30 s for the database" in log.read_text())
+            connection.exec_driver_sql(f"ALTER DATABASE {name}_later RENAME TO {name}")
+            upgrade.wait(SECONDS)
+    server.dispose()
+
+    assert upgrade.returncode == 0, log.read_text()
+    app = create_app({"DATABASE_URI": empty_postgresql})
+    assert revision(app) == HEAD
+    dispose(app)
+
+
+@pytest.mark.parametrize("wait", [0, 2])
+def test_an_upgrade_waits_no_longer_than_it_is_told(wait: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        uri = f"postgresql+psycopg://nobody@127.0.0.1:{taken.getsockname()[1]}/none"
+        app = create_app({"DATABASE_URI": uri})
+        began = time.monotonic()
+
+        with logged(app) as log:
+            line = failing(app, "db", "upgrade", "-x", f"wait={wait}")
+            waiting = log.getvalue().count("Waiting")
+
+        took = time.monotonic() - began
+        dispose(app)
+    assert "The database is unavailable" in line
+    assert wait <= took < wait + 5
+    assert waiting == min(wait, 1)
+
+
+@pytest.mark.parametrize("argument", ["wait=soon", "wait=-1", "wait", "later=5"])
+def test_an_upgrade_refuses_other_arguments(app: Flask, argument: str) -> None:
+    assert "-x must be wait=SECONDS" in failing(app, "db", "upgrade", "-x", argument)
 
 
 def test_a_migration_gives_up_where_it_would_hold_up_others(

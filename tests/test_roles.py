@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from service import create_app
 from tests.factories import product_body
 from tests.helpers import GIVEN_POSTGRESQL, app_with_tables, dispose
-from tests.manifests import ROOT, Manifest, containers, environment, find, rendered
+from tests.manifests import K8S_HA, ROOT, Manifest, containers, environment, find, rendered
 from tests.test_servers import MOST_BYTES, OPERATIONS, Answer, Product, Sent
 
 GUIDE = (ROOT / "docs" / "deploy.md").read_text()
@@ -55,7 +55,9 @@ def postgresql_of(container: Manifest, folder: Path) -> Iterator[dict[str, str]]
     subprocess.run([*initdb, *pgdata, *options], user=user, check=True, capture_output=True)
     passwords = {"OWNER_PASSWORD": "it's", "PRODUCTS_PASSWORD": 'a"b'}
     at = {"PGHOST": str(folder), "PGUSER": "postgres", "PGPORT": "5432"} | passwords
-    arguments = [*container["args"], "-c", f"unix_socket_directories={folder}"]
+    # The package is built without LZ4.
+    given = [argument.replace("lz4", "pglz") for argument in container["args"]]
+    arguments = [*given, "-c", f"unix_socket_directories={folder}"]
     server = subprocess.Popen(
         [f"{BIN}/postgres", *pgdata, *arguments, "-c", "listen_addresses="],
         user=user, stderr=subprocess.DEVNULL,
@@ -88,8 +90,21 @@ def init_script() -> str:
     return str(script)
 
 
+def ha_script() -> str:
+    """Return what CloudNativePG runs: it creates the owner and the database itself."""
+    initdb = find(rendered(K8S_HA), "Cluster", "products-db")["spec"]["bootstrap"]["initdb"]
+    return "\n".join(
+        [
+            f"CREATE ROLE {initdb['owner']} LOGIN;",
+            f"CREATE DATABASE {initdb['database']} OWNER {initdb['owner']};",
+            f"\\connect {initdb['database']}",
+            *(f"{statement};" for statement in initdb["postInitApplicationSQL"]),
+        ]
+    )
+
+
 def run_sql(at: dict[str, str], sql: str) -> None:
-    psql = [f"{BIN}/psql", "--no-psqlrc", "--quiet", "--file=-"]
+    psql = [f"{BIN}/psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"]
     subprocess.run(psql, env=at, input=sql, text=True, check=True, timeout=30)
 
 
@@ -126,9 +141,16 @@ def adopted() -> Iterator[dict[str, str]]:
         yield at
 
 
-@pytest.fixture(params=["postgresql", "adopted"])
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[dict[str, str]]:
+    """Give a PostgreSQL as a new cluster of k8s-ha/."""
+    with prepared(ha_script(), migrated_by=OWNER) as at:
+        yield at
+
+
+@pytest.fixture(params=["postgresql", "adopted", "cluster"])
 def at(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Give where a new PostgreSQL listens, and then one that was brought up to date."""
+    """Give where a new PostgreSQL listens, then one that was brought up to date, then a cluster."""
     where: dict[str, str] = request.getfixturevalue(request.param)
     return where
 
@@ -142,10 +164,11 @@ def app(at: dict[str, str]) -> Iterator[Flask]:
 def test_postgresql_starts_as_its_manifest_says(postgresql: dict[str, str]) -> None:
     with connected(postgresql, SERVICE) as connection:
         shown = connection.execute(
-            "SELECT current_setting('max_connections'), current_setting('server_encoding')"
+            "SELECT current_setting('max_connections'), current_setting('server_encoding'),"
+            " current_setting('wal_compression')"
         ).fetchone()
 
-    assert shown == ("100", "UTF8")
+    assert shown == ("100", "UTF8", "pglz")
 
 
 def test_neither_role_can_do_more_than_log_in(at: dict[str, str]) -> None:
@@ -158,16 +181,19 @@ def test_neither_role_can_do_more_than_log_in(at: dict[str, str]) -> None:
     assert sorted(roles) == [(SERVICE,), (OWNER,)]
 
 
-def test_everything_belongs_to_the_owner(at: dict[str, str]) -> None:
+def owners(at: dict[str, str]) -> list[tuple[str]]:
+    """Return who owns the database, its tables and its indexes."""
     with connected(at, SERVICE) as connection:
-        owners = connection.execute(
+        return connection.execute(
             "SELECT DISTINCT pg_get_userbyid(relowner)::text FROM pg_class"
             " WHERE relnamespace = 'public'::regnamespace"
             " UNION SELECT DISTINCT pg_get_userbyid(datdba)::text FROM pg_database"
             " WHERE datname = current_database()"
         ).fetchall()
 
-    assert owners == [(OWNER,)]
+
+def test_everything_belongs_to_the_owner(at: dict[str, str]) -> None:
+    assert owners(at) == [(OWNER,)]
 
 
 def answer(app: Flask, product: Product, sent: Sent) -> TestResponse:
@@ -189,6 +215,31 @@ def test_the_role_of_the_service_carries_out_every_operation(
 
     assert response.status_code == expected.status, response.text
     response.close()
+
+
+def test_the_service_finds_a_cluster_by_the_variables_of_libpq(
+    cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"PGHOST": cluster["PGHOST"], "PGUSER": SERVICE, "PGDATABASE": "products"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    app = create_app({"DATABASE_URI": "postgresql+psycopg://", "DATABASE_PGBOUNCER": True})
+
+    answers = [app.test_client().get(path).status_code for path in ("/readyz", "/products")]
+
+    dispose(app)
+    assert answers == [200, 200]
+
+
+def test_a_cluster_ends_the_statements_of_the_service_and_no_migration(
+    cluster: dict[str, str],
+) -> None:
+    timeouts: list[str] = []
+    for role in (SERVICE, OWNER):
+        with connected(cluster, role) as connection:
+            timeouts += connection.execute("SHOW statement_timeout").fetchone() or ()
+
+    assert timeouts == ["5s", "0"]
 
 
 def test_the_role_of_the_service_seeds_a_catalogue(app: Flask) -> None:
@@ -245,34 +296,40 @@ def test_the_tables_of_a_later_migration_are_the_services_to_write(at: dict[str,
             connection.execute("DROP TABLE later")
 
 
-def documented(program: str) -> list[str]:
-    """Return the command that docs/deploy.md runs beside the database."""
-    (line,) = re.findall(rf"-- ({program} [^<>]+) [<>]", GUIDE)
+# Where docs/deploy.md runs the programs: beside the single PostgreSQL, or in a pod of the cluster.
+PLACES = {"postgresql": "postgresql-0", "cluster": "-c postgres"}
+
+
+def documented(program: str, place: str) -> list[str]:
+    """Return the command that docs/deploy.md runs beside the database, always the same one."""
+    (line,) = set(re.findall(rf"{place} -- ({program} [^<>|\n]+?) ?[<>|\n]", GUIDE))
     name, *options = shlex.split(line)
     return [f"{BIN}/{name}", *options]
 
 
+@pytest.mark.parametrize("database", PLACES)
 def test_the_documented_back_up_and_restore_bring_everything_back(
-    postgresql: dict[str, str],
+    request: pytest.FixtureRequest, database: str
 ) -> None:
-    with connected(postgresql, OWNER) as connection:
+    at: dict[str, str] = request.getfixturevalue(database)
+    dump, restore = (documented(name, PLACES[database]) for name in ("pg_dump", "pg_restore"))
+    with connected(at, OWNER) as connection:
         connection.execute("TRUNCATE products RESTART IDENTITY")
-    with served(postgresql) as app:
+    with served(at) as app:
         app.test_cli_runner().invoke(args=["db-seed"])
         client = app.test_client()
         before = client.get("/products").get_data()
-        dump = subprocess.run(
-            documented("pg_dump"), env=postgresql, capture_output=True, check=True, timeout=60
-        ).stdout
+        dumped = subprocess.run(dump, env=at, capture_output=True, check=True, timeout=60).stdout
 
         any_state = {"If-Match": "*"}
         client.delete("/products/1", headers=any_state)
         client.patch("/products/2", json={"name": "Spoilt"}, headers=any_state)
         client.post("/products", json=product_body())
         assert client.get("/products").get_data() != before
-        subprocess.run(documented("pg_restore"), env=postgresql, input=dump, check=True, timeout=60)
+        subprocess.run(restore, env=at, input=dumped, check=True, timeout=60)
 
         assert len(client.get("/products").get_json()) == 100
         assert client.get("/products").get_data() == before
         assert client.get("/products?q=kettle").status_code == 200
         assert client.post("/products", json=product_body()).get_json()["id"] == 101
+    assert owners(at) == [(OWNER,)]

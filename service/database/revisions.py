@@ -1,5 +1,6 @@
 """Revisions of the schema: the one of a database, the one that the service requires."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from service.database.engine import TRANSACTION_ISOLATION, db, new_engine
 
@@ -42,6 +44,7 @@ NO_TABLES = "The database has no tables: run `flask db upgrade`"
 LOCK = int.from_bytes(b"migrate")
 LOCK_WAIT_SECONDS = 60
 LOCK_POLL_SECONDS = 0.2
+CONNECT_POLL_SECONDS = 1
 
 # A DDL statement that waits for a lock blocks all later statements on the table.
 TIMEOUTS = (
@@ -49,6 +52,8 @@ TIMEOUTS = (
     "SET statement_timeout = '15min'",
     "SET idle_in_transaction_session_timeout = '1min'",
 )
+
+logger = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
@@ -63,14 +68,15 @@ def known() -> tuple[str, ...]:
 
 
 @contextmanager
-def migration_lock(url: URL) -> Iterator[Connection]:
+def migration_lock(url: URL, wait_seconds: float = 0) -> Iterator[Connection]:
     """Open a connection that holds the migration lock, so that migrations run one at a time.
 
     The lock is released with the connection. Waits up to ``LOCK_WAIT_SECONDS``; then raises
-    ``ClickException`` on PostgreSQL and ``OperationalError`` on SQLite.
+    ``ClickException`` on PostgreSQL and ``OperationalError`` on SQLite. Before, waits up to
+    ``wait_seconds`` for a PostgreSQL that is unavailable; then raises ``OperationalError``.
     """
-    lock = _sqlite_lock if url.get_backend_name() == "sqlite" else _postgresql_lock
-    with lock(url) as connection:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    with _sqlite_lock(url) if is_sqlite else _postgresql_lock(url, wait_seconds) as connection:
         yield connection
 
 
@@ -83,13 +89,34 @@ def _sqlite_lock(url: URL) -> Iterator[Connection]:
 
 
 @contextmanager
-def _postgresql_lock(url: URL) -> Iterator[Connection]:
-    with new_engine(url).connect() as connection:
+def _postgresql_lock(url: URL, wait_seconds: float) -> Iterator[Connection]:
+    with _connected(url, wait_seconds) as connection:
         for statement in TIMEOUTS:
             connection.exec_driver_sql(statement)
         _wait_for_lock(connection)
         connection.commit()
         yield connection.execution_options(**TRANSACTION_ISOLATION["postgresql"])
+
+
+def _connected(url: URL, wait_seconds: float) -> Connection:
+    """Connect; while the server is unavailable, try again for a limited time.
+
+    A server that starts for the first time may not have the role or the database yet.
+    """
+    engine = new_engine(url)
+    deadline = time.monotonic() + wait_seconds
+    logged = None
+    while True:
+        try:
+            return engine.connect()
+        except OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise
+            cause = " ".join(str(error.orig).split())
+        if cause != logged:
+            logger.warning("Waiting up to %d s for the database: %s", wait_seconds, cause)
+            logged = cause
+        time.sleep(CONNECT_POLL_SECONDS)
 
 
 def _wait_for_lock(connection: Connection) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MAX_PATH_LENGTH = 500
+# The kubelet of Kubernetes asks these every few seconds.
+PROBES = {"/health", "/readyz"}
+PROBE_AGENT = "kube-probe/"
 MESSAGE = (
     "%(method)s %(route)s %(path)s: %(status)d in %(duration)f s, %(bytes)d bytes to %(client)s"
 )
@@ -66,11 +69,15 @@ class RequestLog:
             self._record(exchange, perf_counter() - exchange.started)
 
     def _record(self, exchange: "Exchange", seconds: float) -> None:
-        """Count the request, and log it: as a warning for a 5xx or an incomplete response."""
+        """Count the request, and log it.
+
+        A 5xx or an incomplete response is a warning; a probe that succeeds is for debugging only.
+        """
         method = exchange.environ["REQUEST_METHOD"]
         self._metrics.count_request(method, exchange.route, exchange.status, seconds)
         is_failure = exchange.status >= HTTP_500_INTERNAL_SERVER_ERROR or not exchange.is_complete
-        level = logging.WARNING if is_failure else logging.INFO
+        usual = logging.DEBUG if exchange.is_probe else logging.INFO
+        level = logging.WARNING if is_failure else usual
         if self._requests.isEnabledFor(level):
             members = exchange.log_members(seconds)
             extra = {"request_id": exchange.request_id, "request": members}
@@ -90,6 +97,12 @@ class Exchange:
         self.is_complete = False
         self._start_response = start_response
         environ["request_id"] = self.request_id
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the kubelet asks if the service lives and is ready."""
+        agent: str = self.environ.get("HTTP_USER_AGENT", "")
+        return self.route in PROBES and agent.startswith(PROBE_AGENT)
 
     def start_response(self, line: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         """Record the status and the route, and add X-Request-ID."""

@@ -56,13 +56,23 @@ def write_sql() -> None:
         context.run_migrations()
 
 
+def wait_seconds() -> int:
+    """Return the seconds of `-x wait=SECONDS`, the only such argument; raise ``ClickException``."""
+    given = context.get_x_argument(as_dictionary=True)
+    seconds = given.pop("wait", "0")
+    if given or not (isinstance(seconds, str) and seconds.isdecimal()):
+        raise click.ClickException("-x must be wait=SECONDS, with a whole number of seconds.")
+    return int(seconds)
+
+
 def run() -> None:
     """Run a command while holding the migration lock."""
+    wait = wait_seconds()
     command = click.get_current_context().info_name
     upgrading = command in {"upgrade", "db-create"}
     if upgrading:
         sqlite.create_file(db.engine.url)
-    with revisions.migration_lock(db.engine.url) as connection:
+    with revisions.migration_lock(db.engine.url, wait) as connection:
         context.configure(
             connection=connection,
             include_object=partial(is_expected, connection),
