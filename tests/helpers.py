@@ -26,6 +26,7 @@ on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 # One round trip, in a fifth of the time of TRUNCATE.
 EMPTY_POSTGRESQL = """
     DELETE FROM products;
+    DELETE FROM product_changes;
     SELECT setval(pg_get_serial_sequence('products', 'id'), 1, false);
 """
 
@@ -79,9 +80,10 @@ def execute(app: Flask, *statements: str) -> None:
 
 
 def empty(app: Flask) -> Flask:
-    """Delete all products, and restart the ids at 1."""
+    """Delete all products and their changes, and restart the ids at 1."""
     if backend(app) == "sqlite":
-        execute(app, "DELETE FROM products", "DELETE FROM sqlite_sequence")
+        tables = ("products", "product_changes", "sqlite_sequence")
+        execute(app, *(f"DELETE FROM {table}" for table in tables))
     else:
         with app.app_context(), db.engine.connect() as connection:
             connection.exec_driver_sql(EMPTY_POSTGRESQL)

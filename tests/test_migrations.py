@@ -119,7 +119,7 @@ def test_a_downgrade_leaves_nothing_but_its_own_table(app: Flask) -> None:
 
     left = schema(app)
     assert "alembic_version" in left
-    assert re.findall("products|fold|search_key|is_visible|status", left) == []
+    assert re.findall("product|fold|search_key|is_visible|status", left) == []
     flask(app, "db", "upgrade")
     assert schema(app) == upgraded
 
@@ -214,7 +214,8 @@ def test_tables_without_a_revision_are_stamped_and_kept(app: Flask, made: str) -
 
 
 @pytest.mark.parametrize(
-    ("made", "stamped"), [("base", "0001"), ("base", "head"), ("0001", "head"), ("0002", "0001")]
+    ("made", "stamped"),
+    [("base", "0001"), ("base", "head"), ("0001", "head"), ("0002", "0001"), ("0002", HEAD)],
 )
 def test_tables_are_not_stamped_with_another_revision(app: Flask, made: str, stamped: str) -> None:
     if made != "base":
@@ -302,7 +303,7 @@ def test_a_migration_gives_up_where_it_would_hold_up_others(
     monkeypatch.setattr(revisions, "TIMEOUTS", ("SET lock_timeout = '100ms'",))
     with postgresql_database(postgresql_server) as uri:
         app = create_app({"DATABASE_URI": uri})
-        flask(app, "db", "upgrade")
+        flask(app, "db", "upgrade", "0002")
         reader = create_engine(uri)
         with reader.connect() as connection:
             connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
@@ -310,7 +311,7 @@ def test_a_migration_gives_up_where_it_would_hold_up_others(
 
             assert "lock timeout" in failing(app, "db", "downgrade", "base")
 
-        assert revision(app) == HEAD
+        assert revision(app) == "0002"
         reader.dispose()
         dispose(app)
 
@@ -370,12 +371,12 @@ def stocked(app: Flask) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("commands", [["upgrade"], ["upgrade", "downgrade"]])
+@pytest.mark.parametrize("commands", [["upgrade"], ["upgrade", "downgrade 0001"]])
 def test_search_keys_keep_all_rows_and_the_highest_id(app: Flask, commands: list[str]) -> None:
     before = stocked(app)
 
     for command in commands:
-        flask(app, "db", command)
+        flask(app, "db", *command.split())
 
     client = app.test_client()
     assert client.get("/products").get_json() == before
@@ -387,7 +388,7 @@ def test_a_downgrade_of_search_keys_makes_the_schema_of_0001(app: Flask) -> None
     before = schema(app)
     flask(app, "db", "upgrade")
 
-    flask(app, "db", "downgrade")
+    flask(app, "db", "downgrade", "0001")
 
     assert schema(app).replace("char(9) || '", "'\t") == before
 
@@ -446,3 +447,34 @@ def test_an_interrupted_build_of_an_index_blocks_nobody_and_is_repeated(
             assert observer.scalar(invalid) == 0
         assert set(re.findall(r"ix_products_\w+", schema(app))) == indexes(app)
     engine.dispose()
+
+
+NO_TRIGGER = {
+    "sqlite": ["DROP TRIGGER record_product_delete"],
+    "postgresql": [
+        "DROP TRIGGER record_product_delete ON products",
+        "ALTER TABLE products DISABLE TRIGGER record_product_delete",
+    ],
+}
+
+
+def test_a_trigger_that_is_missing_or_disabled_is_found_and_created(app: Flask) -> None:
+    for statement in NO_TRIGGER[backend(app)]:
+        flask(app, "db", "upgrade")
+        execute(app, statement)
+        assert "no trigger record_product_delete: run `flask db upgrade`" in failing(
+            app, "db", "check"
+        )
+
+        flask(app, "db", "upgrade")
+
+        flask(app, "db", "check")
+
+
+def test_an_upgrade_to_an_earlier_revision_creates_no_triggers(app: Flask) -> None:
+    flask(app, "db", "upgrade", "0002")
+    before = schema(app)
+
+    flask(app, "db", "upgrade", "0002")
+
+    assert schema(app) == before

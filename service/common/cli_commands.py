@@ -139,8 +139,8 @@ def _insert_batches(table: str, rows: Iterator[dict[str, Any]], count: int) -> N
 
 def _table_with_rows(connection: Connection, metadata: MetaData) -> str | None:
     inspector = inspect(connection)
-    for table in metadata.sorted_tables:
-        if inspector.has_table(table.name):
+    for table in metadata.tables.values():
+        if not table.info.get("is_internal") and inspector.has_table(table.name):
             # A table of another version may lack columns of the model, so none is selected.
             row = connection.execute(select(literal(1)).select_from(table).limit(1)).first()
             if row:
