@@ -30,6 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from service.database import Base
+from service.database.engine import SIGNED_TABLE
 from service.database.postgresql import XID8
 from service.database.text import INVISIBLE
 
@@ -248,6 +249,7 @@ Index(
     sqlite_where=_has_request,
 )
 _create_only_if(_is_postgresql, Index("ix_product_changes_txid", changes.c.txid))
+Base.metadata.info[SIGNED_TABLE] = changes.name
 # By database and table; `flask db upgrade` creates those that are missing.
 _triggers = ("record_product_insert", "record_product_update", "record_product_delete")
 Base.metadata.info["triggers"] = {

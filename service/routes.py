@@ -1,8 +1,11 @@
-"""The blueprint of /products: one view for each operation."""
+"""The blueprints of /products: one view for each operation."""
 
+import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, stream_with_context
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -10,9 +13,12 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
+from service.changes import feed, history, prices
 from service.common import status
 from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.database.signature import signature, signed
+from service.http import auth
 from service.http.json_body import JSON
 from service.http.preconditions import (
     entity_tag,
@@ -22,11 +28,36 @@ from service.http.preconditions import (
     require_preconditions,
 )
 from service.listing.query import parse
-from service.models import MAX_ID, catalogue, product_json, products, returning_json
-from service.openapi.components import BODY, PATCH, PRODUCT, PRODUCTS
+from service.models import MAX_ID, catalogue, changes, product_json, products, returning_json
+from service.openapi.components import (
+    BODY,
+    CHANGES,
+    HISTORY,
+    LOWEST_PRICE,
+    PATCH,
+    PRODUCT,
+    PRODUCTS,
+)
 from service.openapi.decorator import operation
-from service.openapi.parameters import IF_MATCH, IF_NONE_MATCH, LIST_PARAMETERS
-from service.schemas import changed_members, new_product, whole_product
+from service.openapi.parameters import (
+    CHANGES_PARAMETERS,
+    HISTORY_PARAMETERS,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_NONE_MATCH_ANY,
+    LIST_PARAMETERS,
+    LOWEST_PRICE_PARAMETERS,
+)
+from service.schemas import (
+    PAGE_SIZE,
+    PRICE_DAYS,
+    changed_members,
+    changes_parameters,
+    history_parameters,
+    lowest_price_parameters,
+    new_product,
+    whole_product,
+)
 
 change_operation = partial(
     operation,
@@ -35,15 +66,27 @@ change_operation = partial(
     failures=(400, 401, 403, 404, 412, 413, 415, 428, 503),
     parameters=(IF_MATCH,),
 )
+# What is below /products, but is no product.
+OTHER_RESOURCES = ("changes", "history")
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
+changes_blueprint = Blueprint("changes", __name__, url_prefix="/products")
 
 _product = select(product_json).where(catalogue.c.id == bindparam("product_id"))
 _locked_product = _product.with_for_update()
-_insert = insert(products).returning(products.c.id, returning_json)
-_update = update(products).where(products.c.id == bindparam("product_id")).returning(returning_json)
-_delete = delete(products).where(products.c.id == bindparam("product_id"))
+_is_product = products.c.id == bindparam("product_id")
+_insert = insert(products).returning(returning_json, products.c.id, signed)
+_update = update(products).where(_is_product).returning(returning_json, signed)
+_delete = delete(products).where(_is_product).returning(signed)
+# To bring a product back locks its latest change, so that of several requests one succeeds.
+_latest_change = (
+    select(changes.c.op)
+    .where(changes.c.product_id == bindparam("product_id"))
+    .order_by(changes.c.seq.desc())
+    .limit(1)
+    .with_for_update()
+)
 
 
 class JSONResponse(Response):
@@ -62,7 +105,12 @@ class ProductNotFound(NotFound):
 
 
 class ProductIdConverter(BaseConverter):
-    """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``."""
+    """Converts a path segment that is a decimal integer from 1 to ``MAX_ID``.
+
+    The names in ``OTHER_RESOURCES`` do not match, so that a wrong method on them is 405.
+    """
+
+    regex = f"(?!({'|'.join(OTHER_RESOURCES)})$)[^/]+"
 
     def to_python(self, value: str) -> int:
         """Return the id; raises ``ProductNotFound`` if the segment is not an id."""
@@ -102,7 +150,7 @@ def list_products() -> Response:
 )
 def create_product() -> Response:
     """Create a product."""
-    product_id, product = execute(_insert, new_product(request))[0]
+    product, product_id, _ = execute(_insert, new_product(request) | signature())[0]
     return _response(product, status.HTTP_201_CREATED, Location=f"{_collection_url()}/{product_id}")
 
 
@@ -124,10 +172,19 @@ def get_product(product_id: int) -> Response:
 
 
 @blueprint.put("/<product_id:product_id>")
-@change_operation(body=BODY)
+@change_operation(
+    body=BODY,
+    also=(status.HTTP_201_CREATED,),
+    parameters=(IF_MATCH, IF_NONE_MATCH_ANY),
+)
 def replace_product(product_id: int) -> Response:
-    """Replace a product; optional members that are missing are set to their defaults."""
+    """Replace a product; optional members that are missing are set to their defaults.
+
+    With `If-None-Match: *` it brings back a deleted product, under the id that it had.
+    """
     columns = whole_product(request, product_id)
+    if request.if_none_match.star_tag:
+        return _response(_brought_back(product_id, columns), status.HTTP_201_CREATED)
     return _response(_first(product_id, _change(_update, product_id, columns)))
 
 
@@ -159,9 +216,68 @@ def delete_product(product_id: int) -> Response:
     return response
 
 
+@changes_blueprint.get("/changes")
+@operation(
+    {JSON: CHANGES},
+    headers=("Link",),
+    failures=(400, 410, 414, 503),
+    parameters=CHANGES_PARAMETERS,
+)
+def list_changes() -> Response:
+    """List the products that have changed since a place, as they are now.
+
+    Without `since` the list is empty, and `Link` has the present place. Take it before you read
+    the whole list, and follow `next` from then on: no change is ever skipped, though one may be
+    seen twice. An empty list means that there is no further change now. After a 410, begin again.
+    """
+    query = changes_parameters(request.query_string)
+    page, cursor = feed.page(query.get("since"), query.get("limit", PAGE_SIZE))
+    return _page(page, {**query, "since": cursor})
+
+
+@changes_blueprint.get("/history")
+@auth.token_required
+@operation(
+    {JSON: HISTORY},
+    headers=("Link",),
+    failures=(400, 401, 414, 503),
+    parameters=HISTORY_PARAMETERS,
+)
+def list_history() -> Response:
+    """List changes, the newest first: who made them, when, and what the product was before."""
+    query = history_parameters(request.query_string)
+    page, cursor = history.page(query)
+    return _page(page, {**query, "cursor": cursor} if cursor else None)
+
+
+@changes_blueprint.get("/<product_id:product_id>/lowest-price")
+@operation(
+    {JSON: LOWEST_PRICE},
+    failures=(400, 404, 414, 503),
+    parameters=LOWEST_PRICE_PARAMETERS,
+)
+def get_lowest_price(product_id: int) -> Response:
+    """Read the lowest price of a product in the days before its latest reduction.
+
+    It is the lowest price at which the product was active (Directive 98/6/EC, article 6a), without
+    the reduced price. If the price was never reduced, it is the lowest one of the days before now.
+    """
+    query = lowest_price_parameters(request.query_string)
+    lowest = prices.lowest(product_id, query.get("days", PRICE_DAYS))
+    if lowest is None:
+        raise ProductNotFound(product_id)
+    return JSONResponse(json.dumps(lowest), content_type=JSON)
+
+
+def _page(page: str, following: Mapping[str, object] | None) -> Response:
+    """Return a page, with a Link to the one that has the parameters ``following``."""
+    link = f'<{request.base_url}?{urlencode(following)}>; rel="next"' if following else None
+    return JSONResponse(page, headers={"Link": link} if link else {}, content_type=JSON)
+
+
 def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> Rows:
     """Execute a write; if it has preconditions, lock the product and check them first."""
-    parameters = {"product_id": product_id, **columns}
+    parameters = {"product_id": product_id, **columns, **signature()}
     if not is_conditional(request):
         return execute(statement, parameters)
 
@@ -170,6 +286,21 @@ def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> R
         return execute_in(connection, statement, parameters)
 
     return in_transaction(change_locked)
+
+
+def _brought_back(product_id: int, columns: dict[str, Any]) -> str:
+    """Insert a product that was deleted, and return its JSON.
+
+    Raises ``PreconditionFailed`` if it is there, and ``ProductNotFound`` if it never was.
+    """
+    parameters = {"product_id": product_id, "id": product_id, **columns, **signature()}
+
+    def insert_again(connection: Connection) -> Rows:
+        was_there = connection.execute(_latest_change, parameters).first() is not None
+        require_preconditions(request, connection.execute(_product, parameters).scalar())
+        return execute_in(connection, _insert, parameters) if was_there else ()
+
+    return _first(product_id, in_transaction(insert_again))
 
 
 def _first(product_id: int, rows: Rows) -> str:

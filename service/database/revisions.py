@@ -72,8 +72,9 @@ def known() -> tuple[str, ...]:
 def migration_lock(url: URL) -> Iterator[Connection]:
     """Open a connection that holds the migration lock, so that migrations run one at a time.
 
-    Commits at the end, and releases the lock with the connection. Waits up to ``LOCK_WAIT_SECONDS``; then raises
-    ``ClickException`` on PostgreSQL and ``OperationalError`` on SQLite.
+    At the end it commits, and the lock is released with the connection. Waits up to
+    ``LOCK_WAIT_SECONDS``; then raises ``ClickException`` on PostgreSQL and ``OperationalError`` on
+    SQLite.
     """
     lock = _sqlite_lock if url.get_backend_name() == "sqlite" else _postgresql_lock
     with lock(url) as connection:

@@ -7,7 +7,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from service.config import SERVICE_NAME
 from service.http.json_body import JSON, PATCH_TYPES
-from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS
+from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS, Op
 from service.schemas import DEFAULTS, VISIBLE_TEXT, product, product_body, product_patch
 
 Schema = dict[str, Any]
@@ -34,7 +34,7 @@ HEADERS: Schema = {
         "example": f"{ADDRESS}/1",
     },
     "Link": {
-        "description": "the pages `next` (except on the last page), `first` and `prev` (RFC 8288)",
+        "description": "the pages `next`, of lists also `first` and `prev` (RFC 8288)",
         "schema": {"type": "string"},
         "example": f'<{ADDRESS}?limit=10&cursor=3o7u6VsxMF0>; rel="next",'
         f' <{ADDRESS}?limit=10>; rel="first"',
@@ -123,24 +123,6 @@ INPUT_ERROR: Schema = {
         "detail": {"description": "what is accepted", "type": "string"},
     },
 }
-HEALTH_SCHEMA: Schema = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": {"const": "OK"}},
-    "examples": [{"status": "OK"}],
-}
-SERVICE_SCHEMA: Schema = {
-    "type": "object",
-    "required": ["name", "version", "paths"],
-    "properties": {
-        "name": {"type": "string"},
-        "version": {"type": "string"},
-        "paths": {"type": "array", "items": {"type": "string"}},
-    },
-    "examples": [
-        {"name": SERVICE_NAME, "version": "1.0.0", "paths": ["/products", "/products/{id}"]}
-    ],
-}
 
 
 class _Untitled(GenerateJsonSchema):
@@ -164,13 +146,107 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"{REFERENCE}{name}"}
 
 
+TIME: Schema = {"type": "string", "format": "date-time"}
+EXAMPLE_TIME = "2026-11-25T09:30:00.123Z"
+EXAMPLE: Schema = {name: member["examples"][0] for name, member in MEMBERS.items()}
+CHANGE_SCHEMA: Schema = {
+    "description": "A product that has changed.",
+    "type": "object",
+    "required": ["id", "product"],
+    "properties": {
+        "id": {"description": "id of the product", "type": "integer"},
+        "product": {
+            "description": "the product as it is now; null if it was deleted",
+            "anyOf": [_reference("Product"), {"type": "null"}],
+        },
+    },
+    "examples": [{"id": 1, "product": EXAMPLE}],
+}
+PAST_CHANGE_SCHEMA: Schema = {
+    "description": "A change of a product.",
+    "type": "object",
+    "required": ["change", "op", "id", "at", "by", "request_id", "before"],
+    "properties": {
+        "change": {"description": "number of the change", "type": "integer"},
+        "op": _reference("Op"),
+        "id": {"description": "id of the product", "type": "integer"},
+        "at": TIME | {"description": "when it was made"},
+        "by": {
+            "description": "name of the token; null for a change without one",
+            "type": ["string", "null"],
+        },
+        "request_id": {
+            "description": "`X-Request-ID` of the request; null for a change by SQL",
+            "type": ["string", "null"],
+        },
+        "before": {
+            "description": "the product before the change; null for a creation",
+            "anyOf": [_reference("Product"), {"type": "null"}],
+        },
+    },
+    "examples": [
+        {
+            "change": 812,
+            "op": "update",
+            "id": 1,
+            "at": EXAMPLE_TIME,
+            "by": "anna",
+            "request_id": "8f14e45fceea167a5a36dedd4bea2543",
+            "before": EXAMPLE,
+        }
+    ],
+}
+LOWEST_PRICE_SCHEMA: Schema = {
+    "description": "The lowest price of a product in a period.",
+    "type": "object",
+    "required": ["price", "from", "to", "complete"],
+    "properties": {
+        "price": {
+            "description": "the lowest price; null if the product was never active in the period",
+            "anyOf": [members(product)["price"], {"type": "null"}],
+        },
+        "from": TIME | {"description": "begin of the period"},
+        "to": TIME | {"description": "end of the period: the latest reduction, or now"},
+        "complete": {
+            "description": "whether the record of changes has the whole period",
+            "type": "boolean",
+        },
+    },
+    "examples": [
+        {
+            "price": 49.95,
+            "from": "2026-10-26T09:30:00.123Z",
+            "to": EXAMPLE_TIME,
+            "complete": True,
+        }
+    ],
+}
+HEALTH_SCHEMA: Schema = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"const": "OK"}},
+    "examples": [{"status": "OK"}],
+}
+SERVICE_SCHEMA: Schema = {
+    "type": "object",
+    "required": ["name", "version", "paths"],
+    "properties": {
+        "name": {"type": "string"},
+        "version": {"type": "string"},
+        "paths": {"type": "array", "items": {"type": "string"}},
+    },
+    "examples": [
+        {"name": SERVICE_NAME, "version": "1.0.0", "paths": ["/products", "/products/{id}"]}
+    ],
+}
+
+
 def _product_schemas() -> Schema:
     """Return the schemas of a product and of what they refer to, with examples and defaults."""
-    example = {name: member["examples"][0] for name, member in MEMBERS.items()}
-    body_example = {name: value for name, value in example.items() if name != "id"}
+    body_example = {name: value for name, value in EXAMPLE.items() if name != "id"}
     return {
         **_generated(product)["$defs"],
-        "Product": _documented(product) | {"examples": [example]},
+        "Product": _documented(product) | {"examples": [EXAMPLE]},
         "ProductBody": _documented(product_body, DEFAULTS) | {"examples": [body_example]},
         "ProductPatch": _documented(product_patch) | {"examples": [PATCH_EXAMPLE]},
     }
@@ -190,6 +266,10 @@ def _documented(adapter: TypeAdapter[Any], defaults: Schema | None = None) -> Sc
 SCHEMAS: dict[str, Schema] = {
     **_product_schemas(),
     "VisibleText": VISIBLE_TEXT,
+    "Op": {"type": "string", "enum": [*Op], "description": "What a change did to its product."},
+    "Change": CHANGE_SCHEMA,
+    "PastChange": PAST_CHANGE_SCHEMA,
+    "LowestPrice": LOWEST_PRICE_SCHEMA,
     "Problem": PROBLEM_SCHEMA,
     "InputError": INPUT_ERROR,
     "Health": HEALTH_SCHEMA,
@@ -208,6 +288,9 @@ def example(schema: Schema) -> Any:
 
 PRODUCT = _reference("Product")
 PRODUCTS: Schema = {"type": "array", "items": PRODUCT}
+CHANGES: Schema = {"type": "array", "items": _reference("Change")}
+HISTORY: Schema = {"type": "array", "items": _reference("PastChange")}
+LOWEST_PRICE = _reference("LowestPrice")
 PROBLEM = _reference("Problem")
 HEALTH = _reference("Health")
 SERVICE = _reference("Service")

@@ -23,6 +23,12 @@ the request out only if nobody has changed the product since. Otherwise the resp
 the product again, decide again, and send the new tag. A GET with the tag in `If-None-Match` is 304
 as long as the product is unchanged.
 
+### Changes
+
+`GET /products/changes` is a feed for a copy of the catalogue. Take a cursor without `since`, read
+the whole list, then follow `next` in `Link`: the page has each product that has changed since the
+cursor, as it is now, or null if it was deleted. No change is skipped. After a 410, begin again.
+
 ### Errors
 
 An error is a problem document (RFC 9457), `application/problem+json`. `detail` says what is wrong.
@@ -32,8 +38,8 @@ in `Retry-After`. `request_id` finds the request in the log of the service.
 
 ### Tokens
 
-Reads are open. If the service has tokens, POST, PUT, PATCH and DELETE need one, as
-`Authorization: Bearer <token>`; otherwise the response is 401.
+Reads are open, except for the history. If the service has tokens, POST, PUT, PATCH, DELETE and
+`GET /products/history` need one, as `Authorization: Bearer <token>`; otherwise the response is 401.
 
 ### HEAD and OPTIONS
 
@@ -44,6 +50,7 @@ a path in `Allow`, and for a product the types of a PATCH in `Accept-Patch` (RFC
 # By blueprint, in the order of the document.
 TAGS = {
     "products": "The catalogue.",
+    "changes": "What has changed: the feed, the history and the lowest prices.",
     "operations": "Probes and metrics, for operators.",
     "openapi": "This document.",
     "page": "The back-office page, and what the service is.",

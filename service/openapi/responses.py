@@ -34,7 +34,16 @@ def _unsupported(types: Collection[str]) -> Failure:
     return Failure(meaning, type_message(types), headers=headers)
 
 
-INVALID_QUERY = _invalid([{"parameter": "limit", "detail": "must be an integer"}])
+def _invalid_query(parameters: Collection[Schema]) -> Failure:
+    """Return the failure of a query whose first parameter that must be an integer is none."""
+    name = next(
+        parameter["name"]
+        for parameter in parameters
+        if parameter["in"] == "query" and parameter["schema"]["type"] == "integer"
+    )
+    return _invalid([{"parameter": name, "detail": "must be an integer"}])
+
+
 INVALID_BODY = _invalid(
     [
         member_error("price", "must be a number"),
@@ -56,6 +65,11 @@ FAILURES = {
         " name without a dot: set API_TOKENS, or add the host to TRUSTED_HOSTS",
     ),
     status.HTTP_404_NOT_FOUND: Failure("There is no such product.", "Product 7 was not found"),
+    status.HTTP_410_GONE: Failure(
+        "The place of the cursor is no longer known: begin again.",
+        "The changes since this cursor are no longer known: "
+        "take a new cursor, then read the whole list again",
+    ),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read the product again, and decide again.",
         "If-Match does not match the current representation",
@@ -81,8 +95,11 @@ EXAMPLE_REQUEST_ID = HEADERS["X-Request-ID"]["example"]
 
 def responses(operation: Operation) -> Schema:
     """Return the Responses Object of an operation."""
-    success = _response(HTTPStatus(operation.success).phrase, operation.content, operation.headers)
-    return {str(operation.success): success} | {
+    successes = {
+        str(code): _response(HTTPStatus(code).phrase, operation.content, operation.headers)
+        for code in (operation.success, *operation.also)
+    }
+    return successes | {
         str(code): _response_of(code, _failure(code, operation)) for code in operation.failures
     }
 
@@ -120,7 +137,7 @@ def _failure(code: int, operation: Operation) -> Failure:
     """Return what the status code means for an operation."""
     match code:
         case status.HTTP_400_BAD_REQUEST:
-            return INVALID_BODY if operation.body else INVALID_QUERY
+            return INVALID_BODY if operation.body else _invalid_query(operation.parameters)
         case status.HTTP_415_UNSUPPORTED_MEDIA_TYPE:
             return _unsupported(operation.body or ())
     detail = operation.details.get(code, FAILURES[code].detail)

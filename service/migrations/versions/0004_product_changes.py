@@ -71,31 +71,30 @@ POSTGRESQL_TRIGGERS = {
     "truncate": "BEFORE TRUNCATE ON products",
 }
 
-NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 # An update that changes the id is a deletion and a creation.
 SQLITE_TRIGGERS = {
-    "insert": f"""\
+    "insert": """\
 AFTER INSERT ON products
 BEGIN
-    INSERT INTO product_changes (product_id, op, at) VALUES (NEW.id, 'create', {NOW});
+    INSERT INTO product_changes (product_id, op, at) VALUES (NEW.id, 'create', {now});
 END""",
-    "update": f"""\
+    "update": """\
 AFTER UPDATE ON products
-WHEN ({", ".join(f"OLD.{name}" for name in COLUMNS)})
-    IS NOT ({", ".join(f"NEW.{name}" for name in COLUMNS)})
+WHEN ({old}) IS NOT ({new})
 BEGIN
     INSERT INTO product_changes (product_id, op, at, before)
-    VALUES (OLD.id, CASE WHEN OLD.id = NEW.id THEN 'update' ELSE 'delete' END, {NOW}, {{before}});
+    VALUES (OLD.id, CASE WHEN OLD.id = NEW.id THEN 'update' ELSE 'delete' END, {now}, {before});
     INSERT INTO product_changes (product_id, op, at)
-    SELECT NEW.id, 'create', {NOW} WHERE OLD.id <> NEW.id;
+    SELECT NEW.id, 'create', {now} WHERE OLD.id <> NEW.id;
 END""",
-    "delete": f"""\
+    "delete": """\
 AFTER DELETE ON products
 BEGIN
     INSERT INTO product_changes (product_id, op, at, before)
-    VALUES (OLD.id, 'delete', {NOW}, {{before}});
+    VALUES (OLD.id, 'delete', {now}, {before});
 END""",
 }
+NOW = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
 
 class XID8(sa.types.UserDefinedType[int]):
@@ -157,21 +156,9 @@ def create_triggers() -> None:
     It may lack what was changed without triggers, so no reader may go on from what it has.
     """
     if _is_postgresql():
-        columns = ", ".join(f"deleted.{name}" for name in COLUMNS)
-        before = f"(SELECT row_to_json(product)::text FROM (SELECT {columns}) AS product)"  # noqa: S608
-        op.execute(FUNCTION.format(before=before))
-        op.execute(PIN_SEARCH_PATH)
-        for name, definition in POSTGRESQL_TRIGGERS.items():
-            op.execute(f"DROP TRIGGER IF EXISTS record_product_{name} ON products")
-            op.execute(
-                f"CREATE TRIGGER record_product_{name} {definition}"
-                " FOR EACH STATEMENT EXECUTE FUNCTION record_product_changes()"
-            )
+        _create_postgresql_triggers()
     else:
-        for name, definition in SQLITE_TRIGGERS.items():
-            op.execute(f"DROP TRIGGER IF EXISTS record_product_{name}")
-            trigger = definition.format(before=_json_object())
-            op.execute(f"CREATE TRIGGER record_product_{name} {trigger}")
+        _create_sqlite_triggers()
     identity, now = "replace(gen_random_uuid()::text, '-', '')", "clock_timestamp()"
     if not _is_postgresql():
         identity, now = "lower(hex(randomblob(16)))", NOW
@@ -181,12 +168,31 @@ def create_triggers() -> None:
     )
 
 
-def _json_object() -> str:
-    members = [
-        f"'{name}', " + ("json(printf('%.2f', OLD.price))" if name == "price" else f"OLD.{name}")
-        for name in COLUMNS
-    ]
-    return f"json_object({', '.join(members)})"
+def _create_postgresql_triggers() -> None:
+    columns = _columns_of("deleted")
+    before = f"(SELECT row_to_json(product)::text FROM (SELECT {columns}) AS product)"  # noqa: S608
+    op.execute(FUNCTION.format(before=before))
+    op.execute(PIN_SEARCH_PATH)
+    for name, definition in POSTGRESQL_TRIGGERS.items():
+        op.execute(f"DROP TRIGGER IF EXISTS record_product_{name} ON products")
+        op.execute(
+            f"CREATE TRIGGER record_product_{name} {definition}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION record_product_changes()"
+        )
+
+
+def _create_sqlite_triggers() -> None:
+    members = [f"'{name}', OLD.{name}" for name in COLUMNS]
+    members[COLUMNS.index("price")] = "'price', json(printf('%.2f', OLD.price))"
+    before = f"json_object({', '.join(members)})"
+    rows = {"old": _columns_of("OLD"), "new": _columns_of("NEW"), "before": before, "now": NOW}
+    for name, definition in SQLITE_TRIGGERS.items():
+        op.execute(f"DROP TRIGGER IF EXISTS record_product_{name}")
+        op.execute(f"CREATE TRIGGER record_product_{name} {definition.format(**rows)}")
+
+
+def _columns_of(row: str) -> str:
+    return ", ".join(f"{row}.{name}" for name in COLUMNS)
 
 
 def _is_postgresql() -> bool:
