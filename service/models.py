@@ -241,6 +241,7 @@ _create_only_if(
 _change_order = changes.c.seq
 _has_request = changes.c.request_id.is_not(None)
 Index("ix_product_changes_product_id", changes.c.product_id, _change_order)
+Index("ix_product_changes_op", changes.c.op, _change_order)
 Index(
     "ix_product_changes_request_id",
     changes.c.request_id,

@@ -38,7 +38,7 @@ def created(client: FlaskClient, **members: Any) -> dict[str, Any]:
 def test_each_operation_is_recorded_once_with_what_get_gave(client: FlaskClient) -> None:
     app = client.application
     created(client, name='Kettle "Ü" \\ \x7f 🫖 </script>', price=10, description=None)
-    texts = [None]
+    texts: list[str | None] = [None]
     for method, body in (
         ("PUT", product_body(price=0.1)),
         ("PATCH", {"rating": 5}),

@@ -7,10 +7,11 @@ SQLite has one writer at a time; its snapshots are numbers.
 """
 
 from hashlib import blake2b
-from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    ScalarSelect,
     Text,
     bindparam,
     case,
@@ -21,7 +22,7 @@ from sqlalchemy import (
 )
 from werkzeug.exceptions import Gone
 
-from service.changes.cursor import Cursor, decode
+from service.changes.cursor import Cursor, Mark, decode
 from service.common.error_handlers import InvalidRequest
 from service.database import execute
 from service.database.dialects import Differing
@@ -45,67 +46,66 @@ concat_ws(
 )"""  # noqa: S608  # a constant name
 
 
-def _is_in(mark: ColumnElement[Any]) -> Differing:
-    """Return the condition that a change had been committed at a mark."""
-    template = "pg_visible_in_snapshot({0}, {2})"
-    return Differing(template, "{1} < {2}", changes.c.txid, changes.c.seq, mark)
+def _snapshot(name: str) -> Differing:
+    return Differing("CAST({0} AS pg_snapshot)", "{0}", bindparam(name, type_=Text))
 
 
-def _mark(text: ColumnElement[str]) -> Differing:
-    return Differing("CAST({0} AS pg_snapshot)", "CAST({0} AS INTEGER)", text)
+def _as_text(snapshot: ColumnElement[str]) -> Differing:
+    return Differing("CAST({0} AS text)", "{0}", snapshot, type_=Text())
 
 
-_present = Differing(
-    "pg_current_snapshot()",
-    "{0}",
-    select(func.coalesce(func.max(changes.c.seq), 0) + 1).scalar_subquery(),
-)
+def _is_in(snapshot: ColumnElement[str], seq: ColumnElement[int]) -> Differing:
+    """Return the condition that a change had been committed at a mark.
+
+    After a crash, PostgreSQL gives the ids of transactions that had not been committed once more,
+    but no number of a change that had been.
+    """
+    template = "({2} <= {3} AND pg_visible_in_snapshot({0}, {1}))"
+    return Differing(template, "{2} <= {3}", changes.c.txid, snapshot, changes.c.seq, seq)
 
 
-def _as_text(mark: ColumnElement[Any]) -> Differing:
-    return Differing("CAST({0} AS text)", "printf('%d:%d:', {0}, {0})", mark, type_=Text())
-
-
+_present = Differing("pg_current_snapshot()", "'1:1:'")
+_last = select(func.coalesce(func.max(changes.c.seq), 0)).scalar_subquery()
 _identity = select(change_log.c.identity).scalar_subquery()
 _home = Differing(_HOME, "''", type_=Text())
+# To add 0 keeps PostgreSQL from looking for it in the order of the primary key.
 _from_another_server = (
-    # To add 0 keeps PostgreSQL from looking for it in the order of the primary key.
     select(func.coalesce(func.max(changes.c.seq + 0), 0))
     .where(Differing("{0} >= pg_snapshot_xmax(pg_current_snapshot())", "false", changes.c.txid))
     .scalar_subquery()
 )
-_new_cursor = select(_identity, _home, _as_text(_present), _from_another_server)
+_new_cursor = select(_identity, _home, _as_text(_present), _last, _from_another_server)
 
-_given_until = _mark(bindparam("until", type_=Text))
 _marks = select(
-    _mark(bindparam("since", type_=Text)).label("since"),
-    func.coalesce(_given_until, _present).label("until"),
+    _snapshot("since").label("since"),
+    bindparam("since_seq", type_=BigInteger).label("since_seq"),
+    func.coalesce(_snapshot("until"), _present).label("until"),
+    func.coalesce(bindparam("until_seq", type_=BigInteger), _last).label("until_seq"),
 ).cte("marks")
-_since = select(_marks.c.since).scalar_subquery()
-_until = select(_marks.c.until).scalar_subquery()
-# The first change between the marks, by the index of transactions.
-_first = (
-    select(func.min(changes.c.seq + 0))
-    .where(
-        changes.c.seq > bindparam("floor"),
-        Differing(
-            "({0} >= pg_snapshot_xmax({2}) OR {0} = ANY(ARRAY(SELECT pg_snapshot_xip({2}))))"
-            " AND {0} < pg_snapshot_xmax({3})",
-            "{1} >= {2}",
-            changes.c.txid,
-            changes.c.seq,
-            _since,
-            _until,
-        ),
-    )
-    .scalar_subquery()
+_since, _since_seq, _until, _until_seq = (select(column).scalar_subquery() for column in _marks.c)
+
+
+def _first(transactions: str) -> ScalarSelect[int]:
+    """Return the first change of some transactions on PostgreSQL, by their index."""
+    is_one = Differing(transactions, "false", changes.c.txid, _since, _until)
+    first = select(func.min(changes.c.seq + 0))
+    return first.where(changes.c.seq > bindparam("floor"), is_one).scalar_subquery()
+
+
+# Those that were running at a mark may have smaller numbers than changes before it. A snapshot has
+# a list of them; it does not have those that began after all that had ended.
+_running = _first("{0} = ANY(ARRAY(SELECT pg_snapshot_xip({1})))")
+_begun = _first("{0} >= pg_snapshot_xmax({1}) AND {0} < pg_snapshot_xmax({2})")
+_begin = func.coalesce(
+    bindparam("after", type_=BigInteger),
+    Differing("least({0}, {1} - 1, {2} - 1)", "{0}", _since_seq, _running, _begun),
 )
 _page = (
     select(changes.c.product_id, changes.c.seq)
     .where(
-        changes.c.seq >= func.coalesce(bindparam("after", type_=changes.c.seq.type) + 1, _first),
-        not_(_is_in(_since)),
-        _is_in(_until),
+        changes.c.seq > _begin,
+        not_(_is_in(_since, _since_seq)),
+        _is_in(_until, _until_seq),
     )
     .order_by(changes.c.seq)
     .limit(bindparam("limit"))
@@ -118,13 +118,13 @@ _shown = (
 )
 _pruned = select(change_log.c.pruned).scalar_subquery()
 _is_lost = Differing(
-    "pg_snapshot_xmax({0}) > pg_snapshot_xmax(pg_current_snapshot())"
-    " OR coalesce({1} >= pg_snapshot_xmin({0})"
+    "{2} > {3} OR coalesce({1} >= pg_snapshot_xmin({0})"
     " AND {1} < pg_snapshot_xmax(pg_current_snapshot()), false)",
-    "{0} > {2} OR coalesce({1} >= {0}, false)",
+    "{2} > {3} OR coalesce({1} > {2}, false)",
     _since,
     _pruned,
-    _present,
+    _since_seq,
+    _last,
 )
 _changes = (
     select(
@@ -132,6 +132,7 @@ _changes = (
         _home,
         _is_lost.label("is_lost"),
         _as_text(_marks.c.until),
+        _marks.c.until_seq,
         select(func.count()).select_from(_page).scalar_subquery(),
         _shown.c.seq,
         _shown.c.product_id,
@@ -162,22 +163,27 @@ def page(since: str | None, limit: int) -> tuple[str, str]:
 
 
 def _present_cursor() -> Cursor:
-    identity, home, mark, floor = execute(_new_cursor)[0]
-    return Cursor(_digest(identity, home), floor, mark)
+    identity, home, snapshot, seq, floor = execute(_new_cursor)[0]
+    return Cursor(_digest(identity, home), floor, Mark(snapshot, seq))
 
 
 def _read(cursor: Cursor, limit: int) -> tuple[list[str], Cursor]:
     """Return the changed products of a page, and the cursor of the next one."""
-    places = {name: getattr(cursor, name) for name in ("floor", "since", "until", "after")}
-    rows = execute(_changes, {**places, "limit": limit})
-    identity, home, is_lost, until, count, *_ = rows[0]
+    rows = execute(_changes, {**_parameters(cursor), "limit": limit})
+    identity, home, is_lost, snapshot, seq, count, last, *_ = rows[-1]
     if is_lost or _digest(identity, home) != cursor.identity:
         raise Gone(UNKNOWN_PLACE)
-    last = rows[-1][5]
-    products = [_json(*row[6:]) for row in rows if count]
+    until = Mark(snapshot, seq)
+    products = [_json(*row[7:]) for row in rows if count]
     if count == limit:
         return products, cursor._replace(until=until, after=last)
     return products, cursor._replace(since=until, until=None, after=None)
+
+
+def _parameters(cursor: Cursor) -> dict[str, object]:
+    until = cursor.until or (None, None)
+    names = ("floor", "after", "since", "since_seq", "until", "until_seq")
+    return dict(zip(names, (cursor.floor, cursor.after, *cursor.since, *until), strict=True))
 
 
 def _digest(*identity: str) -> str:

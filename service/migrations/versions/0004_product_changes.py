@@ -130,6 +130,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_product_changes_product_id", "product_changes", ["product_id", "seq"])
+    op.create_index("ix_product_changes_op", "product_changes", ["op", "seq"])
     is_given = sa.text("request_id IS NOT NULL")
     op.create_index(
         "ix_product_changes_request_id",
