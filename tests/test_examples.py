@@ -11,8 +11,10 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from service import create_app
+from service.changes.cursor import Cursor, Mark
 from tests.factories import product_body
-from tests.helpers import dispose, operations
+from tests.follower import following
+from tests.helpers import dispose, execute, operations
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -23,6 +25,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "replaceProduct": {"method": "PUT", "path": "/products/1", "json": product_body()},
     "updateProduct": {"method": "PATCH", "path": "/products/1", "json": {"rating": 5}},
     "deleteProduct": {"method": "DELETE", "path": "/products/1"},
+    "listChanges": {"path": "/products/changes", "query_string": "limit=1"},
+    "listHistory": {"path": "/products/history", "query_string": "limit=1&op=update"},
+    "getLowestPrice": {"path": "/products/1/lowest-price"},
     "getHealth": {"path": "/health"},
     "getReadiness": {"path": "/readyz"},
     "getMetrics": {"path": "/metrics"},
@@ -30,14 +35,17 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "getApiDocs": {"path": "/apidocs"},
     "getService": {"path": "/", "headers": {"Accept": JSON}},
 }
+# Of another database.
+OTHER_CURSOR = Cursor("", 0, Mark("1:1:", 0)).encode()
 INVALID = product_body(price="9.99", colour="red")
 # What is different in a request that fails, and in the settings of the service that answers it.
 FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     304: ({"headers": {"If-None-Match": "*"}}, {}),
-    400: ({"json": INVALID, "query_string": "limit=ten"}, {}),
+    400: ({"json": INVALID}, {}),
     401: ({}, {"API_TOKENS": f"shop={'a' * 43}"}),
     403: ({"headers": {"Host": "shop.example.com"}}, {}),
-    404: ({"path": "/products/7"}, {}),
+    404: ({}, {}),
+    410: ({"query_string": {"since": OTHER_CURSOR}}, {}),
     412: ({"headers": {"If-Match": '"another"'}}, {}),
     413: ({"json": {"name": "x" * 2**20}}, {}),
     414: ({"query_string": "q=" + "x" * 2**13}, {}),
@@ -110,11 +118,14 @@ def test_the_example_of_a_success_looks_like_the_answer(
     sqlite_app: Flask, document: dict[str, Any], name: str
 ) -> None:
     client = sqlite_app.test_client()
+    place = following(client.get("/products/changes").headers["Link"])
     for _ in range(2):  # so that the list has a next page
-        client.post("/products", json=product_body())
+        client.post("/products", json=product_body(status="active"))
+        client.patch("/products/1", json={"price": client.get("/products").get_json()[-1]["id"]})
+    execute(sqlite_app, "UPDATE product_changes SET writer = 'anna'")
     code, documented = next(iter(operations(document)[name]["responses"].items()))
 
-    response = client.open(**REQUESTS[name])
+    response = client.get(place) if name == "listChanges" else client.open(**REQUESTS[name])
 
     assert response.status_code == int(code)
     assert set(documented["headers"]) <= set(response.headers.keys())
@@ -136,6 +147,17 @@ def service_with(database: str, settings: dict[str, str]) -> Iterator[FlaskClien
         dispose(app)
 
 
+def own_fault(name: str, documented: dict[str, Any]) -> dict[str, Any]:
+    """Return what is different in the failing request of one operation, by its example."""
+    if not (media := documented.get("content")):
+        return {}
+    example = media[PROBLEM]["example"]
+    if example["status"] == 404:
+        return {"path": REQUESTS[name]["path"].replace("1", "7")}
+    named = [error["parameter"] for error in example.get("errors", []) if "parameter" in error]
+    return {"query_string": f"{named[0]}=ten"} if named else {}
+
+
 @pytest.mark.parametrize("code", FAULTS)
 def test_the_example_of_a_failure_is_the_answer(
     sqlite_app: Flask, document: dict[str, Any], code: int
@@ -145,7 +167,7 @@ def test_the_example_of_a_failure_is_the_answer(
     with service_with(sqlite_app.config["DATABASE_URI"], settings) as client:
         for name, operation in operations(document).items():
             if documented := operation["responses"].get(str(code)):
-                response = client.open(**REQUESTS[name] | fault)
+                response = client.open(**REQUESTS[name] | fault | own_fault(name, documented))
                 if (name, code) == ("deleteProduct", 404):  # 204 for each possible id
                     response = client.delete("/products/0")
 

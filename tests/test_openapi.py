@@ -13,6 +13,8 @@ from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events
 
+from service.changes import history
+from service.http import opaque
 from service.listing import cursor
 from service.listing.query import sort_keys
 from service.models import MAX_RATING
@@ -121,13 +123,17 @@ def before_call(
 
     A price has two decimals. A list is sorted by a column once. A range has its lower end first,
     and no rating is too high. A search has ten words, and a query with a page has short links. A
-    cursor is of its sort and goes without offset; both need limit.
+    cursor is of its sort and goes without offset; both need limit. A place in the changes is one of
+    this database.
     """
     if not case.meta or not case.meta.generation.mode.is_positive:
         return
     if isinstance(case.body, dict) and isinstance(price := case.body.get("price"), float):
         case.body["price"] = round(price, 2)
-    query = case.query
+    query = case.query or {}
+    query.pop("since", None)
+    if case.operation.path == "/products/history" and "cursor" in query:
+        query["cursor"] = opaque.encode([9], history.CONTEXT)
     if case.operation.path != "/products" or not query:
         return
     if "sort" in query:

@@ -18,8 +18,11 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"database"},
     "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
+    "changes": {"common", "database", "http", "models", "schemas"},
     "openapi": {"common", "config", "http", "models", "schemas"},
-    "routes": {"common", "database", "http", "listing", "models", "openapi", "schemas"},
+    "routes": {
+        *("changes", "common", "database", "http", "listing", "models", "openapi", "schemas"),
+    },
 }
 GENERAL = {"common", "database", "http", "server"}
 

@@ -37,6 +37,10 @@ const calls: Record<keyof operations, () => Promise<Answer>> = {
   updateProduct: () =>
     client.PATCH("/products/{id}", { params: at(cheap), body: { category: "Kitchen" } }),
   deleteProduct: () => client.DELETE("/products/{id}", { params: at(cheap) }),
+  listChanges: () => client.GET("/products/changes", { params: { query: { limit: 10 } } }),
+  listHistory: () =>
+    client.GET("/products/history", { params: { query: { id: dear.id, op: "update" } } }),
+  getLowestPrice: () => client.GET("/products/{id}/lowest-price", { params: at(dear) }),
   getHealth: () => client.GET("/health"),
   getReadiness: () => client.GET("/readyz"),
   getMetrics: () => client.GET("/metrics", { parseAs: "text" }),
