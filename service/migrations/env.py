@@ -28,7 +28,7 @@ def number_revision(
 ) -> None:
     """Give a new revision the next number, so that a greater number means a newer revision."""
     for script in directives:
-        script.rev_id = f"{len(revisions.known()) + 1:04}"
+        script.rev_id = f"{int(revisions.known()[0]) + 1:04}"
 
 
 OPTIONS: dict[str, Any] = {
