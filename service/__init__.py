@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask
 
 from service import demo, openapi, operations, page, routes
+from service.changes import commands as change_commands
 from service.common import cli_commands, error_handlers, log_handlers
 from service.config import load_settings
 from service.database import engine, revisions
@@ -50,10 +51,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     tokens = auth.init_app(app)
     cors.init_app(app)
     cli_commands.init_app(app, demo.products, "products")
+    change_commands.init_app(app)
     file_commands.init_app(app)
 
     app.register_blueprint(routes.blueprint)
     app.register_blueprint(routes.files_blueprint)
+    app.register_blueprint(routes.changes_blueprint)
     importing.init_app(app)
     operations.init_app(app, metrics, tokens)
     app.register_blueprint(openapi.blueprint)

@@ -1,4 +1,4 @@
-"""The tables: columns, constraints, indexes; and the JSON of a product in SQL."""
+"""The tables: columns, constraints, indexes, triggers; and the JSON of a product in SQL."""
 
 import enum
 from collections.abc import Callable
@@ -23,13 +23,15 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from service.database import Base
+from service.database.engine import SIGNED_TABLE
+from service.database.postgresql import XID8
 from service.database.text import INVISIBLE
 
 MAX_ID = 2**31 - 1
@@ -145,6 +147,59 @@ class IdempotencyKey(Base):
     body: Mapped[str | None] = mapped_column(Text)
 
 
+class Op(enum.StrEnum):
+    """What a change did to its product."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+# RFC 3339 in UTC on SQLite, where text sorts by time.
+_time = String(24).with_variant(postgresql.TIMESTAMP(timezone=True, precision=3), "postgresql")
+_txid = XID8().with_variant(Integer(), "sqlite")
+
+
+class ProductChange(Base):
+    """A change of a product; triggers insert it in the transaction that makes the change."""
+
+    __tablename__ = "product_changes"
+    __table_args__ = (
+        CheckConstraint("op IN ('create', 'update', 'delete')", name="op"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True
+    )
+    """Changes of one product are in this order, but transactions do not commit in it."""
+    txid: Mapped[int | None] = mapped_column(_txid)
+    """The transaction; null on SQLite."""
+    product_id: Mapped[int]
+    op: Mapped[str] = mapped_column(String(6))
+    at: Mapped[str] = mapped_column(_time)
+    writer: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    before: Mapped[str | None] = mapped_column(Text)
+    """The product that GET returned before the change; null for a creation."""
+
+
+class ProductChangeLog(Base):
+    """What is known of the record of changes itself: one row."""
+
+    __tablename__ = "product_change_log"
+    __table_args__ = ({"info": {"is_internal": True}},)
+
+    identity: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Random; another one since the triggers were created again."""
+    complete_since: Mapped[str] = mapped_column(_time)
+    """Since when no change is missing."""
+    pruned: Mapped[int | None] = mapped_column(_txid)
+    """The latest transaction of which a change was pruned; on SQLite, the latest change."""
+
+
+changes: Table = Product.metadata.tables[ProductChange.__tablename__]
+change_log: Table = Product.metadata.tables[ProductChangeLog.__tablename__]
 products: Table = Product.metadata.tables[Product.__tablename__]
 idempotency_keys: Table = Product.metadata.tables[IdempotencyKey.__tablename__]
 
@@ -200,6 +255,25 @@ _create_only_if(
         _table=products,
     ),
 )
+_change_order = changes.c.seq
+_has_request = changes.c.request_id.is_not(None)
+Index("ix_product_changes_product_id", changes.c.product_id, _change_order)
+Index("ix_product_changes_op", changes.c.op, _change_order)
+Index(
+    "ix_product_changes_request_id",
+    changes.c.request_id,
+    _change_order,
+    postgresql_where=_has_request,
+    sqlite_where=_has_request,
+)
+_create_only_if(_is_postgresql, Index("ix_product_changes_txid", changes.c.txid))
+Base.metadata.info[SIGNED_TABLE] = changes.name
+# By database and table; `flask db upgrade` creates those that are missing.
+_triggers = ("record_product_insert", "record_product_update", "record_product_delete")
+Base.metadata.info["triggers"] = {
+    "postgresql": {products.name: {*_triggers, "record_product_truncate"}},
+    "sqlite": {products.name: {*_triggers}},
+}
 # Of revision 0001: its version of the service searches with them during a rollout.
 Base.metadata.info["retired_indexes"] = {
     "ix_products_search",

@@ -1,10 +1,11 @@
-"""The blueprint of /products: one view for each operation."""
+"""The blueprints of /products: one view for each operation."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, stream_with_context
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -12,12 +13,14 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
+from service.changes import feed, history, prices
 from service.common import status
 from service.common.error_handlers import shortened
 from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.database.signature import sign, signature, signed
 from service.files import CSV, JSON_LINES, export, importing
 from service.files.parameters import import_options
-from service.http import idempotency
+from service.http import auth, idempotency
 from service.http.json_body import JSON
 from service.http.preconditions import (
     entity_tag,
@@ -31,6 +34,7 @@ from service.listing.query import parse, parse_filter
 from service.models import (
     MAX_ID,
     catalogue,
+    changes,
     idempotency_keys,
     product_json,
     products,
@@ -38,28 +42,44 @@ from service.models import (
 )
 from service.openapi.components import (
     BODY,
+    CHANGES,
     CSV_FILE,
     FACETS,
     FILE,
+    HISTORY,
     IMPORTED,
     JSON_LINES_FILE,
+    LOWEST_PRICE,
     PATCH,
     PRODUCT,
     PRODUCTS,
 )
 from service.openapi.decorator import operation
 from service.openapi.parameters import (
+    CHANGES_PARAMETERS,
     DIALECT,
     EXPORT_PARAMETERS,
     FILTER_PARAMETERS,
+    HISTORY_PARAMETERS,
     IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_MATCH_PLAN,
     IF_NONE_MATCH,
+    IF_NONE_MATCH_ANY,
     IMPORT_PARAMETERS,
     LIST_PARAMETERS,
+    LOWEST_PRICE_PARAMETERS,
 )
-from service.schemas import changed_members, new_product, whole_product
+from service.schemas import (
+    PAGE_SIZE,
+    PRICE_DAYS,
+    changed_members,
+    changes_parameters,
+    history_parameters,
+    lowest_price_parameters,
+    new_product,
+    whole_product,
+)
 
 change_operation = partial(
     operation,
@@ -69,17 +89,27 @@ change_operation = partial(
     parameters=(IF_MATCH,),
 )
 # What is below /products, but is no product.
-OTHER_RESOURCES = ("facets", "import")
+OTHER_RESOURCES = ("changes", "facets", "history", "import")
 DECIMAL_ID = re.compile("[1-9][0-9]{0,9}")
 
 blueprint = Blueprint("products", __name__, url_prefix="/products")
 files_blueprint = Blueprint("files", __name__)
+changes_blueprint = Blueprint("changes", __name__, url_prefix="/products")
 
 _product = select(product_json).where(catalogue.c.id == bindparam("product_id"))
 _locked_product = _product.with_for_update()
-_insert = insert(products).returning(products.c.id, returning_json)
-_update = update(products).where(products.c.id == bindparam("product_id")).returning(returning_json)
-_delete = delete(products).where(products.c.id == bindparam("product_id"))
+_is_product = products.c.id == bindparam("product_id")
+_insert = insert(products).returning(returning_json, products.c.id, signed)
+_update = update(products).where(_is_product).returning(returning_json, signed)
+_delete = delete(products).where(_is_product).returning(signed)
+# To bring a product back locks its latest change, so that of several requests one succeeds.
+_latest_change = (
+    select(changes.c.op)
+    .where(changes.c.product_id == bindparam("product_id"))
+    .order_by(changes.c.seq.desc())
+    .limit(1)
+    .with_for_update()
+)
 
 
 class JSONResponse(Response):
@@ -203,6 +233,7 @@ def import_products() -> Response:
         importing.require_plan(request)
 
         def carry_out(connection: Connection) -> Response:
+            sign(connection)
             return importing.carry_out(connection, request, options)
 
         if key is None:
@@ -233,7 +264,7 @@ def create_product() -> Response:
 
 
 def _create(execute: Callable[[Statement, dict[str, Any]], Rows]) -> Response:
-    product_id, product = execute(_insert, new_product(request))[0]
+    product, product_id, _ = execute(_insert, new_product(request) | signature())[0]
     return _response(product, status.HTTP_201_CREATED, Location=f"{_collection_url()}/{product_id}")
 
 
@@ -255,10 +286,19 @@ def get_product(product_id: int) -> Response:
 
 
 @blueprint.put("/<product_id:product_id>")
-@change_operation(body=BODY)
+@change_operation(
+    body=BODY,
+    also=(status.HTTP_201_CREATED,),
+    parameters=(IF_MATCH, IF_NONE_MATCH_ANY),
+)
 def replace_product(product_id: int) -> Response:
-    """Replace a product; optional members that are missing are set to their defaults."""
+    """Replace a product; optional members that are missing are set to their defaults.
+
+    With `If-None-Match: *` it brings back a deleted product, under the id that it had.
+    """
     columns = whole_product(request, product_id)
+    if request.if_none_match.star_tag:
+        return _response(_brought_back(product_id, columns), status.HTTP_201_CREATED)
     return _response(_first(product_id, _change(_update, product_id, columns)))
 
 
@@ -290,9 +330,68 @@ def delete_product(product_id: int) -> Response:
     return response
 
 
+@changes_blueprint.get("/changes")
+@operation(
+    {JSON: CHANGES},
+    headers=("Link",),
+    failures=(400, 410, 414, 503),
+    parameters=CHANGES_PARAMETERS,
+)
+def list_changes() -> Response:
+    """List the products that have changed since a place, as they are now.
+
+    Without `since` the list is empty, and `Link` has the present place. Take it before you read
+    the whole list, and follow `next` from then on: no change is ever skipped, though one may be
+    seen twice. An empty list means that there is no further change now. After a 410, begin again.
+    """
+    query = changes_parameters(request.query_string)
+    page, cursor = feed.page(query.get("since"), query.get("limit", PAGE_SIZE))
+    return _page(page, {**query, "since": cursor})
+
+
+@changes_blueprint.get("/history")
+@auth.token_required
+@operation(
+    {JSON: HISTORY},
+    headers=("Link",),
+    failures=(400, 401, 414, 503),
+    parameters=HISTORY_PARAMETERS,
+)
+def list_history() -> Response:
+    """List changes, the newest first: who made them, when, and what the product was before."""
+    query = history_parameters(request.query_string)
+    page, cursor = history.page(query)
+    return _page(page, {**query, "cursor": cursor} if cursor else None)
+
+
+@changes_blueprint.get("/<product_id:product_id>/lowest-price")
+@operation(
+    {JSON: LOWEST_PRICE},
+    failures=(400, 404, 414, 503),
+    parameters=LOWEST_PRICE_PARAMETERS,
+)
+def get_lowest_price(product_id: int) -> Response:
+    """Read the lowest price of a product in the days before its latest reduction.
+
+    It is the lowest price at which the product was active (Directive 98/6/EC, article 6a), without
+    the reduced price. If the price was never reduced, it is the lowest one of the days before now.
+    """
+    query = lowest_price_parameters(request.query_string)
+    lowest = prices.lowest(product_id, query.get("days", PRICE_DAYS))
+    if lowest is None:
+        raise ProductNotFound(product_id)
+    return JSONResponse(json.dumps(lowest), content_type=JSON)
+
+
+def _page(page: str, following: Mapping[str, object] | None) -> Response:
+    """Return a page, with a Link to the one that has the parameters ``following``."""
+    link = f'<{request.base_url}?{urlencode(following)}>; rel="next"' if following else None
+    return JSONResponse(page, headers={"Link": link} if link else {}, content_type=JSON)
+
+
 def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> Rows:
     """Execute a write; if it has preconditions, lock the product and check them first."""
-    parameters = {"product_id": product_id, **columns}
+    parameters = {"product_id": product_id, **columns, **signature()}
     if not is_conditional(request):
         return execute(statement, parameters)
 
@@ -301,6 +400,21 @@ def _change(statement: Statement, product_id: int, columns: dict[str, Any]) -> R
         return execute_in(connection, statement, parameters)
 
     return in_transaction(change_locked)
+
+
+def _brought_back(product_id: int, columns: dict[str, Any]) -> str:
+    """Insert a product that was deleted, and return its JSON.
+
+    Raises ``PreconditionFailed`` if it is there, and ``ProductNotFound`` if it never was.
+    """
+    parameters = {"product_id": product_id, "id": product_id, **columns, **signature()}
+
+    def insert_again(connection: Connection) -> Rows:
+        was_there = connection.execute(_latest_change, parameters).first() is not None
+        require_preconditions(request, connection.execute(_product, parameters).scalar())
+        return execute_in(connection, _insert, parameters) if was_there else ()
+
+    return _first(product_id, in_transaction(insert_again))
 
 
 def _first(product_id: int, rows: Rows) -> str:

@@ -1,6 +1,7 @@
 """Wire formats: the schemas of request bodies and query strings."""
 
 import re
+from collections.abc import Collection, Set
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, LiteralString, NotRequired
@@ -34,11 +35,15 @@ from service.models import (
     MAX_RATING,
     NAME_LENGTH,
     PRICE_DECIMALS,
+    Op,
     Status,
 )
 
 MAX_SEARCH_LENGTH = 255
 MAX_LIMIT = 1_000
+PAGE_SIZE = 100  # of changes, without limit
+PRICE_DAYS = 30  # Directive 98/6/EC, article 6a
+MAX_DAYS = 3_650
 MAX_OFFSET = 2**31 - 1
 MAX_QUERY_BYTES = 8 * 1024
 MAX_VALUES = 100  # of one parameter
@@ -245,6 +250,9 @@ RatingRange = Annotated[
 ]
 
 
+Limit = Annotated[int, Field(strict=True, ge=1, le=MAX_LIMIT), BeforeValidator(_integral), FromText]
+
+
 class ListQuery(TypedDict, total=False):
     """The query parameters of a list: filters, sort order and page."""
 
@@ -288,12 +296,7 @@ class ListQuery(TypedDict, total=False):
         ),
         AfterValidator(_distinct_columns),
     ]
-    limit: Annotated[
-        int,
-        Field(strict=True, ge=1, le=MAX_LIMIT, description="maximum number of products"),
-        BeforeValidator(_integral),
-        FromText,
-    ]
+    limit: Annotated[Limit, Field(description="maximum number of products")]
     offset: Annotated[
         int,
         Field(
@@ -315,6 +318,50 @@ class ListQuery(TypedDict, total=False):
     ]
 
 
+class ChangesQuery(TypedDict, total=False):
+    """The query parameters of the feed of changes."""
+
+    since: Annotated[
+        str, Field(description="place from the `Link` header; missing: the present place")
+    ]
+    limit: Annotated[
+        Limit,
+        Field(description="maximum number of changes", json_schema_extra={"default": PAGE_SIZE}),
+    ]
+
+
+class HistoryQuery(TypedDict, total=False):
+    """The query parameters of the history."""
+
+    id: Annotated[Id, FromText, Field(description="id of the product")]
+    request: Annotated[
+        SearchText, Field(description="`X-Request-ID` of the request that made the change")
+    ]
+    op: Annotated[Op, Field(description="what the change did")]
+    limit: Annotated[
+        Limit,
+        Field(description="maximum number of changes", json_schema_extra={"default": PAGE_SIZE}),
+    ]
+    cursor: Annotated[str, Field(description="place from the `Link` header")]
+
+
+class LowestPriceQuery(TypedDict, total=False):
+    """The query parameters of the lowest price."""
+
+    days: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=1,
+            le=MAX_DAYS,
+            description="length of the period",
+            json_schema_extra={"default": PRICE_DAYS},
+        ),
+        BeforeValidator(_integral),
+        FromText,
+    ]
+
+
 REPEATABLE = {"category", "status", "id", "sort"}
 COMMA_SEPARATED = {"id", "sort"}
 REQUIRES_LIMIT = ("offset", "cursor")
@@ -330,6 +377,9 @@ product = TypeAdapter(Product)
 product_body = TypeAdapter(ProductBody)
 product_patch = TypeAdapter(ProductPatch)
 list_query = TypeAdapter(ListQuery)
+changes_query = TypeAdapter(ChangesQuery)
+history_query = TypeAdapter(HistoryQuery)
+lowest_price_query = TypeAdapter(LowestPriceQuery)
 
 
 def new_product(request: Request) -> dict[str, Any]:
@@ -377,18 +427,51 @@ def query_parameters(query_string: bytes) -> tuple[ListQuery, list[InputError]]:
     Raises ``RequestURITooLarge``.
     """
     require_short_query(query_string)
-    values, errors = _parse_query(query_string)
+    values, errors = _parse_query(query_string, ListQuery.__annotations__, REPEATABLE)
     errors += _combination_errors(values)
-    query: ListQuery
+    query: ListQuery = _valid(list_query, values, errors)
+    return query, errors
+
+
+def changes_parameters(query_string: bytes) -> ChangesQuery:
+    """Return the parameters of the feed; raises ``InvalidRequest``, ``RequestURITooLarge``."""
+    query: ChangesQuery = _parameters(query_string, changes_query, ChangesQuery.__annotations__)
+    return query
+
+
+def history_parameters(query_string: bytes) -> HistoryQuery:
+    """Return the parameters of the history; raises as ``changes_parameters``."""
+    query: HistoryQuery = _parameters(query_string, history_query, HistoryQuery.__annotations__)
+    return query
+
+
+def lowest_price_parameters(query_string: bytes) -> LowestPriceQuery:
+    """Return the parameters of the lowest price; raises as ``changes_parameters``."""
+    query: LowestPriceQuery = _parameters(
+        query_string, lowest_price_query, LowestPriceQuery.__annotations__
+    )
+    return query
+
+
+def _parameters(query_string: bytes, schema: TypeAdapter[Any], names: Collection[str]) -> Any:
+    require_short_query(query_string)
+    values, errors = _parse_query(query_string, names)
+    query = _valid(schema, values, errors)
+    if errors:
+        raise InvalidRequest(errors)
+    return query
+
+
+def _valid(schema: TypeAdapter[Any], values: dict[str, Any], errors: list[InputError]) -> Any:
+    """Return the valid values; add the errors of the others to ``errors``."""
     try:
-        query = list_query.validate_python(values)
+        return schema.validate_python(values)
     except ValidationError as error:
         for each in error.errors():
             name = str(each["loc"][0])
             errors.append({"parameter": name, "detail": _message(each)})
             values.pop(name, None)
-        query = list_query.validate_python(values)
-    return query, errors
+        return schema.validate_python(values)
 
 
 def require_short_query(query_string: bytes) -> None:
@@ -397,7 +480,9 @@ def require_short_query(query_string: bytes) -> None:
         raise RequestURITooLarge(f"The query string is longer than {MAX_QUERY_BYTES} bytes")
 
 
-def _parse_query(query_string: bytes) -> tuple[dict[str, Any], list[InputError]]:
+def _parse_query(
+    query_string: bytes, names: Collection[str], repeatable: Set[str] = frozenset()
+) -> tuple[dict[str, Any], list[InputError]]:
     # Invalid UTF-8 becomes unpaired surrogates, which the schema refuses.
     text = query_string.decode(errors="surrogateescape")
     given: dict[str, list[str]] = {}
@@ -407,17 +492,17 @@ def _parse_query(query_string: bytes) -> tuple[dict[str, Any], list[InputError]]
     unknown: list[str] = []
     errors: list[InputError] = []
     for name, texts in given.items():
-        if name not in ListQuery.__annotations__:
+        if name not in names:
             unknown.append(name)
-        elif name in COMMA_SEPARATED:
+        elif name in repeatable & COMMA_SEPARATED:
             values[name] = ",".join(texts).split(",")
-        elif name in REPEATABLE:
+        elif name in repeatable:
             values[name] = texts
         else:
             values[name] = texts[0]
             if texts[1:]:
                 errors.append({"parameter": name, "detail": "must be given only once"})
-    return values, _unknown_errors(unknown) + errors
+    return values, _unknown_errors(unknown, names) + errors
 
 
 def _combination_errors(values: dict[str, Any]) -> list[InputError]:
@@ -431,17 +516,20 @@ def _combination_errors(values: dict[str, Any]) -> list[InputError]:
     return errors
 
 
-def _unknown_errors(names: list[str]) -> list[InputError]:
+def _unknown_errors(unknown: list[str], names: Collection[str]) -> list[InputError]:
     return [
-        {"parameter": name, "detail": _unknown_message(name) if i < MAX_SUGGESTIONS else UNKNOWN}
-        for i, name in enumerate(names)
+        {
+            "parameter": name,
+            "detail": _unknown_message(name, names) if i < MAX_SUGGESTIONS else UNKNOWN,
+        }
+        for i, name in enumerate(unknown)
     ]
 
 
-def _unknown_message(name: str) -> str:
+def _unknown_message(name: str, names: Collection[str]) -> str:
     similar: list[str] = []
     if len(name) <= MAX_SUGGESTED_LENGTH:
-        similar = get_close_matches(name.lower(), ListQuery.__annotations__, n=1)
+        similar = get_close_matches(name.lower(), names, n=1)
     return UNKNOWN + (f"; did you mean {similar[0]}?" if similar else "")
 
 

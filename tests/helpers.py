@@ -29,6 +29,7 @@ on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 # One round trip, in a fifth of the time of TRUNCATE.
 EMPTY_POSTGRESQL = """
     DELETE FROM products;
+    DELETE FROM product_changes;
     DELETE FROM idempotency_keys;
     SELECT setval(pg_get_serial_sequence('products', 'id'), 1, false);
 """
@@ -85,9 +86,9 @@ def execute(app: Flask, *statements: str) -> None:
 
 
 def empty(app: Flask) -> Flask:
-    """Delete all products and keys, and restart the ids at 1."""
+    """Delete all products, their changes and keys, and restart the ids at 1."""
     if backend(app) == "sqlite":
-        tables = ("products", "idempotency_keys", "sqlite_sequence")
+        tables = ("products", "product_changes", "idempotency_keys", "sqlite_sequence")
         execute(app, *(f"DELETE FROM {table}" for table in tables))
     else:
         with app.app_context(), db.engine.connect() as connection:

@@ -392,7 +392,7 @@ def test_the_document_says_where_a_token_is_needed(
         for method, operation in operations.items()
         if "security" in operation
     }
-    documented = [*WRITES, ("POST", "/products/import")]
+    documented = [*WRITES, ("POST", "/products/import"), ("GET", "/products/history")]
     assert secured == {(method, path.replace("1", "{id}")): required for method, path in documented}
     for method, path in secured:
         assert "401" in document["paths"][path][method.lower()]["responses"]

@@ -17,7 +17,7 @@ from tests.factories import product_body
 from tests.helpers import app_with_tables, backend, dispose, execute
 
 ROOT = Path(__file__).parent.parent
-WARNING = "The table products has rows, which will be deleted."
+WARNING = "The tables product_changes, products have rows, which will be deleted."
 
 
 def count(app: Flask) -> int:
@@ -61,7 +61,7 @@ def test_db_create_names_each_table_with_rows(postgresql_app: Flask) -> None:
 
     result = postgresql_app.test_cli_runner().invoke(args=["db-create"])
 
-    assert "The tables idempotency_keys and products have rows, which" in result.stderr
+    assert "The tables idempotency_keys, product_changes, products have rows, which" in result.stderr
 
 
 def test_db_create_does_not_ask_for_an_empty_table(runner: FlaskCliRunner) -> None:

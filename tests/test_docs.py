@@ -1,13 +1,15 @@
 """The documentation: every console block with an answer is run, and every link has a target."""
 
+import json
 import os
 import pty
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -16,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from service.changes.cursor import Cursor, Mark
 from service.config import Settings
-from tests.helpers import app_with_tables
+from tests.helpers import app_with_tables, wait_for
 from tests.server import ROOT, Server, serving
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +28,7 @@ SCRIPTS = Path(sys.executable).parent
 BLOCK = re.compile(r"^( *)```console\n( *\$ .*?)^\1```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 SETTING = re.compile(r"`([A-Z_]+)=([^`]+)`")
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -122,6 +126,50 @@ def test_the_loop_of_the_api_guide_meets_each_product_once(tmp_path: Path) -> No
 
     ids = re.findall(r'"id":([0-9]+)', ran.stdout)
     assert len(ids) == len(set(ids)) > 50
+
+
+def test_the_follower_of_the_api_guide_keeps_a_true_copy(tmp_path: Path) -> None:
+    with app_with_tables(f"sqlite:///{tmp_path / 'products.db'}") as app:
+        app.test_cli_runner().invoke(args=["db-seed"])
+    (program,) = PYTHON_BLOCK.findall((ROOT / "docs" / "api.md").read_text())
+    assert len([line for line in program.splitlines() if line.strip()]) <= 30
+
+    with demo(tmp_path, {}) as server:
+        here = program.replace("localhost:8000", f"localhost:{server.port}")
+        for number in (1, 2):  # it is killed, and goes on
+            with following(here, tmp_path):
+                server.ask("DELETE", f"/products/{number}")
+                server.ask("PATCH", f"/products/{number + 9}", {"rating": 77})
+                wait_for(lambda: copied(tmp_path) == server.ask("GET", "/products")[1])
+            server.ask("DELETE", f"/products/{number + 19}")
+        with closing(sqlite3.connect(tmp_path / "copy.db")) as copy, copy:
+            copy.execute("UPDATE place SET address = ?", [gone(server)])
+        with following(here, tmp_path):
+            wait_for(lambda: copied(tmp_path) == server.ask("GET", "/products")[1])
+
+
+def gone(server: Server) -> str:
+    """Return the address of a place of another database."""
+    cursor = Cursor("", 0, Mark("1:1:", 0)).encode()
+    return f"http://localhost:{server.port}/products/changes?since={cursor}"
+
+
+@contextmanager
+def following(program: str, folder: Path) -> Iterator[None]:
+    """Run the follower until it is killed."""
+    with subprocess.Popen([sys.executable, "-c", program], cwd=folder) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def copied(folder: Path) -> list[Any]:
+    """Return the copy of the follower, as far as there is one."""
+    with closing(sqlite3.connect(folder / "copy.db")) as copy, suppress(sqlite3.OperationalError):
+        rows = copy.execute("SELECT product FROM products ORDER BY id").fetchall()
+        return [json.loads(product) for (product,) in rows]
+    return []
 
 
 def anchor(heading: str) -> str:

@@ -11,8 +11,10 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from service import create_app
+from service.changes.cursor import Cursor, Mark
 from tests.factories import product_body
-from tests.helpers import dispose, operations, running_post
+from tests.follower import following
+from tests.helpers import dispose, execute, operations, running_post
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -37,6 +39,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "exportProductsAsCsv": {"path": "/products.csv"},
     "exportProductsAsJsonLines": {"path": "/products.jsonl"},
     "importProducts": FILE | {"query_string": "dry_run=true"},
+    "listChanges": {"path": "/products/changes", "query_string": "limit=1"},
+    "listHistory": {"path": "/products/history", "query_string": "limit=1&op=update"},
+    "getLowestPrice": {"path": "/products/1/lowest-price"},
     "getHealth": {"path": "/health"},
     "getReadiness": {"path": "/readyz"},
     "getMetrics": {"path": "/metrics"},
@@ -58,14 +63,17 @@ OWN_FAULTS: dict[tuple[str, int], dict[str, Any]] = {
     ("importProducts", 428): {"query_string": ""},
     ("deleteProduct", 404): {"path": "/products/0"},  # 204 for each possible id
 }
+# Of another database.
+OTHER_CURSOR = Cursor("", 0, Mark("1:1:", 0)).encode()
 INVALID = product_body(price="9.99", colour="red")
 # What is different in a request that fails, and in the settings of the service that answers it.
 FAULTS: dict[int, tuple[dict[str, Any], dict[str, str]]] = {
     304: ({"headers": {"If-None-Match": "*"}}, {}),
-    400: ({"json": INVALID, "query_string": "min_price=cheap"}, {}),
+    400: ({"json": INVALID}, {}),
     401: ({}, {"API_TOKENS": f"shop={'a' * 43}"}),
     403: ({"headers": {"Host": "shop.example.com"}}, {}),
-    404: ({"path": "/products/7"}, {}),
+    404: ({}, {}),
+    410: ({"query_string": {"since": OTHER_CURSOR}}, {}),
     412: ({"headers": {"If-Match": '"another"'}}, {}),
     413: ({"json": {"name": "x" * 2**20}}, {}),
     414: ({"query_string": "q=" + "x" * 2**13}, {}),
@@ -141,11 +149,16 @@ def test_the_example_of_a_success_looks_like_the_answer(
     sqlite_app: Flask, document: dict[str, Any], name: str
 ) -> None:
     client = sqlite_app.test_client()
+    place = following(client.get("/products/changes").headers["Link"])
     for _ in range(2):  # so that the list has a next page
-        client.post("/products", json=product_body())
+        client.post("/products", json=product_body(status="active"))
+        client.patch("/products/1", json={"price": client.get("/products").get_json()[-1]["id"]})
+    execute(sqlite_app, "UPDATE product_changes SET writer = 'anna'")
     code, documented = next(iter(operations(document)[name]["responses"].items()))
 
     requests = [REQUESTS[name], REQUESTS[name], *[OTHER_REQUESTS.get(name, REQUESTS[name])] * 2]
+    if name == "listChanges":
+        requests = [{"path": place}]
     answers = [client.open(**request, buffered=True) for request in requests]
     response = answers[0]
 
@@ -167,6 +180,17 @@ def service_with(database: str, settings: dict[str, str]) -> Iterator[FlaskClien
         app = create_app({"DATABASE_URI": database, **own})
         yield app.test_client()
         dispose(app)
+
+
+def own_fault(name: str, documented: dict[str, Any]) -> dict[str, Any]:
+    """Return what is different in the failing request of one operation, by its example."""
+    if not (media := documented.get("content")):
+        return {}
+    example = media[PROBLEM]["example"]
+    if example["status"] == 404:
+        return {"path": REQUESTS[name]["path"].replace("1", "7")}
+    named = [error["parameter"] for error in example.get("errors", []) if "parameter" in error]
+    return {"query_string": f"{named[0]}=ten"} if named else {}
 
 
 @pytest.mark.parametrize("code", FAULTS)
@@ -193,7 +217,8 @@ def each_answer_is_its_example(
     """Compare the failures of all operations that document this status code."""
     for name, operation in operations(document).items():
         if documented := operation["responses"].get(str(code)):
-            response = client.open(**REQUESTS[name] | OWN_FAULTS.get((name, code), fault))
+            own = OWN_FAULTS.get((name, code)) or fault | own_fault(name, documented)
+            response = client.open(**REQUESTS[name] | own)
 
             assert response.status_code == code, name
             assert set(documented["headers"]) <= set(response.headers.keys()), name

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from service import create_app
 from tests.factories import product_body
+from tests.follower import following
 from tests.helpers import app_with_tables, dispose, empty, engine_of, wait_for
 from tests.load import LOST, Load, under_load
 from tests.server import Server, serving
@@ -117,6 +118,21 @@ class Shop:
         _, products = self.server.ask("GET", "/products")
         return Counter(product["name"] for product in products)
 
+    def ids(self) -> list[int]:
+        """Return the ids of the products."""
+        _, products = self.server.ask("GET", "/products")
+        return [product["id"] for product in products]
+
+    def recorded(self) -> Counter[int]:
+        """Return how often the creation of each product is in the record of changes."""
+        changes, path = Counter[int](), "/products/history?op=create&limit=1000"
+        while path:
+            response, page = self.server.ask("GET", path)
+            changes.update(change["id"] for change in page)
+            link = response.headers["Link"]
+            path = following(link) if link else ""
+        return changes
+
 
 def is_running(pid: int) -> bool:
     """Say whether there is such a process that does more than wait to be buried."""
@@ -198,9 +214,10 @@ def assert_every_outage_says_when_to_come_back(load: Load) -> None:
 
 
 def assert_writes_are_stored_once(shop: Shop) -> None:
-    """Hold what was acknowledged against what is there."""
+    """Hold what was acknowledged against what is there, and that against the record of changes."""
     shop.load.stop()
     stored = shop.names()
+    assert shop.recorded() == Counter(shop.ids())
     acknowledged = {a.name for a in shop.load.answers if a.status == 201}
     assert acknowledged
     assert acknowledged <= stored.keys()

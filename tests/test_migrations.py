@@ -122,7 +122,7 @@ def test_a_downgrade_leaves_nothing_but_its_own_table(app: Flask) -> None:
 
     left = schema(app)
     assert "alembic_version" in left
-    assert re.findall("products|fold|search_key|is_visible|status|idempotency", left) == []
+    assert re.findall("product|fold|search_key|is_visible|status|idempotency", left) == []
     flask(app, "db", "upgrade")
     assert schema(app) == upgraded
 
@@ -218,7 +218,7 @@ def test_tables_without_a_revision_are_stamped_and_kept(app: Flask, made: str) -
 
 @pytest.mark.parametrize(
     ("made", "stamped"),
-    [("base", "0001"), ("base", "head"), ("0001", "head"), ("0002", "0001"), ("0002", "0003")],
+    [("base", "0001"), ("base", "head"), ("0001", "head"), ("0002", "0001"), ("0002", HEAD)],
 )
 def test_tables_are_not_stamped_with_another_revision(app: Flask, made: str, stamped: str) -> None:
     if made != "base":
@@ -497,3 +497,34 @@ def test_an_interrupted_build_of_an_index_blocks_nobody_and_is_repeated(
             assert observer.scalar(invalid) == 0
         assert set(re.findall(r"ix_products_\w+", schema(app))) == indexes(app)
     engine.dispose()
+
+
+NO_TRIGGER = {
+    "sqlite": ["DROP TRIGGER record_product_delete"],
+    "postgresql": [
+        "DROP TRIGGER record_product_delete ON products",
+        "ALTER TABLE products DISABLE TRIGGER record_product_delete",
+    ],
+}
+
+
+def test_a_trigger_that_is_missing_or_disabled_is_found_and_created(app: Flask) -> None:
+    for statement in NO_TRIGGER[backend(app)]:
+        flask(app, "db", "upgrade")
+        execute(app, statement)
+        assert "no trigger record_product_delete: run `flask db upgrade`" in failing(
+            app, "db", "check"
+        )
+
+        flask(app, "db", "upgrade")
+
+        flask(app, "db", "check")
+
+
+def test_an_upgrade_to_an_earlier_revision_creates_no_triggers(app: Flask) -> None:
+    flask(app, "db", "upgrade", "0002")
+    before = schema(app)
+
+    flask(app, "db", "upgrade", "0002")
+
+    assert schema(app) == before

@@ -17,9 +17,10 @@ from werkzeug.test import TestResponse
 from service import create_app
 from service.database import db, revisions
 from service.database.engine import probe
-from tests.helpers import dispose, execute, logged, postgresql_database, wait_for
+from tests.helpers import backend, dispose, execute, logged, postgresql_database, wait_for
 
 LONGEST = 3.5
+NO_TRIGGER = "DROP TRIGGER record_product_update"
 NO_RATING = "ALTER TABLE products RENAME COLUMN rating TO stars"
 
 
@@ -57,7 +58,9 @@ def test_it_is_ready_when_the_database_is(app: Flask) -> None:
         (["db-create"], "DROP TABLE products", "The table products is missing"),
         (["db-create"], "DROP TABLE idempotency_keys", "The table idempotency_keys is missing"),
         (["db upgrade 0002"], "DROP TABLE alembic_version", "The tables have no revision"),
+        (["db-create"], "DROP TABLE product_changes", "The table product_changes is missing"),
         (["db-create"], NO_RATING, "The table products has no column rating"),
+        (["db-create"], NO_TRIGGER, "The table products has no trigger record_product_update"),
     ],
 )
 def test_what_it_says_to_run_makes_it_ready(
@@ -65,6 +68,8 @@ def test_what_it_says_to_run_makes_it_ready(
 ) -> None:
     for command in commands:
         run(own_app, command)
+    if statement == NO_TRIGGER and backend(own_app) == "postgresql":
+        statement += " ON products"
     if statement:
         execute(own_app, statement)
 

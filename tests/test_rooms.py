@@ -18,9 +18,13 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"database"},
     "schemas": {"common", "database", "http", "models"},
     "listing": {"common", "database", "http", "models", "schemas"},
+    "changes": {"common", "database", "http", "models", "schemas"},
     "files": {"common", "database", "http", "listing", "models", "schemas"},
     "openapi": {"common", "config", "files", "http", "models", "schemas"},
-    "routes": {"common", "database", "files", "http", "listing", "models", "openapi", "schemas"},
+    "routes": {
+        *("changes", "common", "database", "files", "http", "listing", "models", "openapi"),
+        "schemas",
+    },
 }
 GENERAL = {"common", "database", "http", "server"}
 

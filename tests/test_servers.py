@@ -20,6 +20,7 @@ from service.http.security_headers import DEFAULTS, POLICY
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, postgresql_database
 from tests.server import ROOT, STOP_SECONDS, stop
+from tests.test_examples import OTHER_CURSOR
 
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}")
 BEHIND_PGBOUNCER = "ours, behind PgBouncer"
@@ -41,7 +42,7 @@ JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/merge-patch+json"}
 JSON_LINES = {"Content-Type": "application/jsonl"}
 MATCHING = {"If-Match": "{tag}"}
-KETTLE = product_body(name="Copper kettle", price=49.95)
+KETTLE = product_body(name="Copper kettle", price=49.95, status="active")
 TEAPOT = product_body(name="Teapot", price=19.5)
 
 
@@ -88,6 +89,7 @@ def is_json(status: int, members: object, **headers: str) -> Answer:
 TAG = '"[0-9a-f]{32}"'
 LOCATION = "http://127[.]0[.]0[.]1:{port}/products/[0-9]+"
 NEXT = r'<http://127[.]0[.]0[.]1:{port}/products[?]limit=1&cursor=[^>]+>; rel="next", .*'
+CHANGES = r'<http://127[.]0[.]0[.]1:{port}/products/changes[?]since=[^>]+>; rel="next"'
 Sent = tuple[str, Mapping[str, str], object]
 OPERATIONS: dict[str, tuple[Sent, Answer]] = {
     "create": (
@@ -138,6 +140,22 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
         is_json(200, {**KETTLE, "rating": 5}, ETag=TAG),
     ),
     "delete": (("DELETE /products/{id}", MATCHING, None), Answer(204, text="^$")),
+    "changes": (
+        ("GET /products/changes", {}, None),
+        is_json(200, None, Link=CHANGES),
+    ),
+    "history": (
+        ("GET /products/history?id={id}", {}, None),
+        is_json(200, [{"op": "create", "before": None}]),
+    ),
+    "lowest price": (
+        ("GET /products/{id}/lowest-price", {}, None),
+        is_json(200, {"price": 49.95, "complete": True}),
+    ),
+    "bring back": (
+        ("PUT /products/{id}", JSON | {"If-None-Match": "*"}, KETTLE),
+        is_problem(412, "If-None-Match matches .+"),
+    ),
     "head": (
         ("HEAD /products/{id}", {}, None),
         Answer(200, {"ETag": "{tag}", "Content-Type": "application/json"}, text="^$"),
@@ -186,6 +204,10 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
     "no such parameter": (
         ("GET /products?colour=red", {}, None),
         is_problem(400, "colour is not a parameter.*"),
+    ),
+    "no such place": (
+        (f"GET /products/changes?since={OTHER_CURSOR}", {}, None),
+        is_problem(410, "The changes since this cursor are no longer known.*"),
     ),
     "no such product": (
         ("GET /products/2147483647", {}, None),

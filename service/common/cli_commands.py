@@ -139,7 +139,11 @@ def _insert_batches(table: str, rows: Iterator[dict[str, Any]], count: int) -> N
 
 def _tables_with_rows(connection: Connection, metadata: MetaData) -> list[str]:
     inspector = inspect(connection)
-    tables = [table for table in metadata.sorted_tables if inspector.has_table(table.name)]
+    tables = [
+        table
+        for table in metadata.sorted_tables
+        if not table.info.get("is_internal") and inspector.has_table(table.name)
+    ]
     # A table of another version may lack columns of the model, so none is selected.
     return [
         table.name
@@ -153,7 +157,7 @@ def _confirm_deletion(tables: list[str]) -> None:
     if not tables:
         return
     subject = "The table {} has" if len(tables) == 1 else "The tables {} have"
-    warning = f"{subject.format(' and '.join(tables))} rows, which will be deleted."
+    warning = f"{subject.format(', '.join(tables))} rows, which will be deleted."
     if not sys.stdin.isatty():
         raise click.ClickException(f"{warning} Use --yes to confirm.")
     click.confirm(f"{warning} Continue?", abort=True)

@@ -26,8 +26,11 @@ from service.database import db, revisions, sqlite, sqlite_file
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
 # read-only transaction, idle timeouts, lock not available, serialization failure, deadlock,
-# system error.
-OUTAGES = ("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58")
+# system error, standby.
+OUTAGES = (
+    *("08", "53", "57P0", "57014", "25006", "25P03", "25P04", "55P03", "40001", "40P01", "58"),
+    "55000",
+)
 UNDEFINED_TABLE = "42P01"
 # A column or a function that does not exist: SQLSTATE, and the messages of SQLite.
 UNDEFINED = ("42703", "42883")

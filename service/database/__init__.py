@@ -12,7 +12,8 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from service.database.engine import TRANSACTION_ISOLATION, Base, db
+from service.database import sqlite
+from service.database.engine import SIGNED_TABLE, TRANSACTION_ISOLATION, Base, db
 from service.database.postgresql import UnresponsiveError
 
 __all__ = [
@@ -107,6 +108,8 @@ def _execute(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
         pooled = engine.raw_connection()
         info = pooled.info  # kept for the life of the driver's connection
         cursor = info.get("cursor") or info.setdefault("cursor", pooled.cursor())
+        if isinstance(statement, UpdateBase) and engine.dialect.name == "sqlite":
+            sqlite.sign_changes(cursor.connection, db.metadata.info[SIGNED_TABLE])
         return command.execute(cursor, values)
     except engine.dialect.loaded_dbapi.Error as error:
         raise _wrapped(error, command, engine.dialect, pooled) from error

@@ -19,6 +19,8 @@ POOL_TIMEOUT_SECONDS = 3
 PROBE_CONNECT_SECONDS = 2  # the minimum of libpq
 PROBE_SECONDS = 1
 PROBE = "probe"
+# The key under which the metadata have the name of the record of changes.
+SIGNED_TABLE = "signed_table"
 # The isolation level of a transaction; otherwise a connection is in autocommit.
 TRANSACTION_ISOLATION = {
     "sqlite": {"isolation_level": "SERIALIZABLE"},
@@ -107,7 +109,7 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
         postgresql.init_serving_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
         postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
     else:
-        sqlite.init_serving_engine(engine)
+        sqlite.init_serving_engine(engine, db.metadata.info[SIGNED_TABLE])
     _count_connections(engine, metrics)
 
 

@@ -14,9 +14,11 @@ from psycopg.abc import PQGen
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import UserDefinedType
 
 from service.config import SERVICE_NAME
 
@@ -43,6 +45,19 @@ PROBE_INTERVAL_SECONDS = 0.5
 PROBE_THREAD = "postgresql-probe"
 
 logger = logging.getLogger(__name__)
+
+
+class XID8(UserDefinedType[int]):
+    """A transaction id with its epoch, so that it is never used twice."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: Any) -> str:
+        """Return the name of the type."""
+        return "xid8"
+
+
+ischema_names["xid8"] = XID8  # SQLAlchemy does not know the type when it reads a schema
 
 
 class UnresponsiveError(psycopg.OperationalError):

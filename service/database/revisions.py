@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import click
 from alembic.operations import Operations
@@ -38,6 +38,12 @@ VERSION_TABLE = "alembic_version"
 # As Alembic returns it: several heads, or None for "base".
 Revision = str | tuple[str, ...] | None
 
+# The triggers of a table that are enabled.
+TRIGGERS = {
+    "postgresql": "SELECT tgname FROM pg_trigger"
+    " WHERE tgrelid = to_regclass(:table) AND tgenabled IN ('O', 'A')",
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table",
+}
 NO_TABLES = "The database has no tables: run `flask db upgrade`"
 
 # The key of the advisory lock; the value is arbitrary.
@@ -71,9 +77,10 @@ def known() -> tuple[str, ...]:
 def migration_lock(url: URL, wait_seconds: float = 0) -> Iterator[Connection]:
     """Open a connection that holds the migration lock, so that migrations run one at a time.
 
-    The lock is released with the connection. Waits up to ``LOCK_WAIT_SECONDS``; then raises
-    ``ClickException`` on PostgreSQL and ``OperationalError`` on SQLite. Before, waits up to
-    ``wait_seconds`` for a PostgreSQL that is unavailable; then raises ``OperationalError``.
+    At the end it commits, and the lock is released with the connection. Waits up to
+    ``LOCK_WAIT_SECONDS``; then raises ``ClickException`` on PostgreSQL and ``OperationalError`` on
+    SQLite. Before, waits up to ``wait_seconds`` for a PostgreSQL that is unavailable; then raises
+    ``OperationalError``.
     """
     is_sqlite = url.get_backend_name() == "sqlite"
     with _sqlite_lock(url) if is_sqlite else _postgresql_lock(url, wait_seconds) as connection:
@@ -96,6 +103,7 @@ def _postgresql_lock(url: URL, wait_seconds: float) -> Iterator[Connection]:
         _wait_for_lock(connection)
         connection.commit()
         yield connection.execution_options(**TRANSACTION_ISOLATION["postgresql"])
+        connection.commit()
 
 
 def _connected(url: URL, wait_seconds: float) -> Connection:
@@ -179,8 +187,27 @@ def schema_error(connection: Connection, metadata: MetaData) -> str | None:
             f"The schema is at revision {revision}, but this version of the service requires "
             f"{known()[0]}: run `flask db upgrade`"
         )
-    missing = _missing(connection, metadata)
-    return f"{missing}: restore a backup or run `flask db-create`" if missing else None
+    if missing := _missing(connection, metadata):
+        return f"{missing}: restore a backup or run `flask db-create`"
+    return None if _is_newer(revision) else trigger_error(connection, metadata)
+
+
+def trigger_error(connection: Connection, metadata: MetaData) -> str | None:
+    """Return which trigger is missing or disabled and the command that corrects it, or None."""
+    dialect = connection.dialect.name
+    for table_name, names in metadata.info["triggers"][dialect].items():
+        found = connection.execute(text(TRIGGERS[dialect]), {"table": table_name})
+        for name in sorted(names - {*found.scalars()}):
+            return f"The table {table_name} has no trigger {name}: run `flask db upgrade`"
+    return None
+
+
+def create_missing_triggers(connection: Connection, metadata: MetaData) -> None:
+    """Create all triggers again if one is missing, as the latest revision that has some does."""
+    if _recorded(connection) == known()[0] and trigger_error(connection, metadata):
+        scripts = ScriptDirectory(str(DIRECTORY)).walk_revisions()
+        modules: Iterator[Any] = (script.module for script in scripts)
+        next(module for module in modules if hasattr(module, "create_triggers")).create_triggers()
 
 
 def _recorded(connection: Connection) -> str:

@@ -1,19 +1,19 @@
-"""Bearer tokens (RFC 6750): a write requires one if any is configured; a read never does.
+"""Bearer tokens (RFC 6750): a write requires one if any is configured, a read only if it is marked.
 
 The file of API_TOKENS_FILE is read for each write, so that a token that is no longer in it is
 refused from then on. While the file is missing or invalid, writes are 503, and reads continue.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from logging import Logger
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
-from flask import Flask, request
+from flask import Flask, current_app, request
 from flask_httpauth import HTTPTokenAuth
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import ServiceUnavailable, Unauthorized
@@ -25,6 +25,22 @@ WRITE_METHODS = {"POST", "PUT", "PATCH", "DELETE"}
 # The space makes werkzeug quote the realm, as RFC 9110, section 11.5, requires.
 REALM = f"{SERVICE_NAME} API"
 COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
+
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_marked: set[Callable[..., Any]] = set()
+
+
+def token_required(view: View) -> View:
+    """Mark a view as one that also requires a token for reads."""
+    _marked.add(view)
+    return view
+
+
+def needs_token(method: str, view: Callable[..., Any] | None) -> bool:
+    """Return whether a request needs a token, if the service has any."""
+    return method in WRITE_METHODS or (view in _marked and method != "OPTIONS")
 
 
 class Loaded(NamedTuple):
@@ -137,7 +153,7 @@ def _require_tokens(app: Flask, tokens: Tokens) -> None:
 
     @app.before_request
     def require_token() -> None:
-        if request.method in WRITE_METHODS:
+        if needs_token(request.method, current_app.view_functions.get(request.endpoint or "")):
             if tokens.load().fault:
                 detail = "Nobody can write until the tokens of the service are corrected"
                 raise ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)

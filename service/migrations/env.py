@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from alembic import context
+from alembic.operations import Operations
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.migration import MigrationContext, MigrationInfo
 from flask import current_app
@@ -27,7 +28,7 @@ def number_revision(
 ) -> None:
     """Give a new revision the next number, so that a greater number means a newer revision."""
     for script in directives:
-        script.rev_id = f"{len(revisions.known()) + 1:04}"
+        script.rev_id = f"{int(revisions.known()[0]) + 1:04}"
 
 
 OPTIONS: dict[str, Any] = {
@@ -85,6 +86,11 @@ def run() -> None:
                 revisions.require_tables(connection, db.metadata, target)
             if not upgrading or can_upgrade(connection):
                 context.run_migrations()
+        if upgrading:
+            with Operations.context(context.get_context()):
+                revisions.create_missing_triggers(connection, db.metadata)
+        elif command == "check" and (error := revisions.trigger_error(connection, db.metadata)):
+            raise click.ClickException(f"{error}.")
 
 
 def can_upgrade(connection: Connection) -> bool:

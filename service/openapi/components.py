@@ -10,7 +10,7 @@ from service.config import SERVICE_NAME
 from service.files import CSV, JSON_LINES
 from service.files.plan import MAX_LISTED
 from service.http.json_body import JSON, PATCH_TYPES
-from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS, Status
+from service.models import MAX_PRICE, MAX_RATING, PRICE_DECIMALS, Op, Status
 from service.schemas import (
     DEFAULTS,
     MAX_CATEGORIES,
@@ -54,7 +54,7 @@ HEADERS: Schema = {
         "example": f"{ADDRESS}/1",
     },
     "Link": {
-        "description": "the pages `next` (except on the last page), `first` and `prev` (RFC 8288)",
+        "description": "the pages `next`, of lists also `first` and `prev` (RFC 8288)",
         "schema": {"type": "string"},
         "example": f'<{ADDRESS}?limit=10&cursor=3o7u6VsxMF0>; rel="next",'
         f' <{ADDRESS}?limit=10>; rel="first"',
@@ -153,7 +153,7 @@ FAULT: Schema = {
         }
     ],
 }
-CHANGE: Schema = {
+PLANNED_CHANGE: Schema = {
     "description": "What an import changes: the members of a new product, or those that change.",
     "type": "object",
     "required": ["row", "id", "after"],
@@ -182,7 +182,7 @@ PLAN: Schema = {
             "description": "the largest relative changes of a price first, then by row",
             "type": "array",
             "maxItems": MAX_LISTED,
-            "items": {"$ref": f"{REFERENCE}Change"},
+            "items": {"$ref": f"{REFERENCE}PlannedChange"},
         },
     },
     "examples": [
@@ -192,7 +192,7 @@ PLAN: Schema = {
             "unchanged": 0,
             "faulty": 1,
             "faults": FAULT["examples"],
-            "changes": CHANGE["examples"],
+            "changes": PLANNED_CHANGE["examples"],
         }
     ],
 }
@@ -310,6 +310,82 @@ def _reference(name: str) -> Schema:
     return {"$ref": f"{REFERENCE}{name}"}
 
 
+TIME: Schema = {"type": "string", "format": "date-time"}
+EXAMPLE_TIME = "2026-11-25T09:30:00.123Z"
+CHANGE_SCHEMA: Schema = {
+    "description": "A product that has changed.",
+    "type": "object",
+    "required": ["id", "product"],
+    "properties": {
+        "id": {"description": "id of the product", "type": "integer"},
+        "product": {
+            "description": "the product as it is now; null if it was deleted",
+            "anyOf": [_reference("Product"), {"type": "null"}],
+        },
+    },
+    "examples": [{"id": 1, "product": EXAMPLE}],
+}
+PAST_CHANGE_SCHEMA: Schema = {
+    "description": "A change of a product.",
+    "type": "object",
+    "required": ["change", "op", "id", "at", "by", "request_id", "before"],
+    "properties": {
+        "change": {"description": "number of the change", "type": "integer"},
+        "op": _reference("Op"),
+        "id": {"description": "id of the product", "type": "integer"},
+        "at": TIME | {"description": "when it was made"},
+        "by": {
+            "description": "name of the token; null for a change without one",
+            "type": ["string", "null"],
+        },
+        "request_id": {
+            "description": "`X-Request-ID` of the request; null for a change by SQL",
+            "type": ["string", "null"],
+        },
+        "before": {
+            "description": "the product before the change; null for a creation",
+            "anyOf": [_reference("Product"), {"type": "null"}],
+        },
+    },
+    "examples": [
+        {
+            "change": 812,
+            "op": "update",
+            "id": 1,
+            "at": EXAMPLE_TIME,
+            "by": "anna",
+            "request_id": "8f14e45fceea167a5a36dedd4bea2543",
+            "before": EXAMPLE,
+        }
+    ],
+}
+LOWEST_PRICE_SCHEMA: Schema = {
+    "description": "The lowest price of a product in a period.",
+    "type": "object",
+    "required": ["price", "from", "to", "complete"],
+    "properties": {
+        "price": {
+            "description": "the lowest price; null if the product was never active in the period",
+            "anyOf": [members(product)["price"], {"type": "null"}],
+        },
+        "from": TIME | {"description": "begin of the period"},
+        "to": TIME | {"description": "end of the period: the latest reduction, or now"},
+        "complete": {
+            "description": "whether the record of changes has the whole period",
+            "type": "boolean",
+        },
+    },
+    "examples": [
+        {
+            "price": 49.95,
+            "from": "2026-10-26T09:30:00.123Z",
+            "to": EXAMPLE_TIME,
+            "complete": True,
+        }
+    ],
+}
+
+
 def _product_schemas() -> Schema:
     """Return the schemas of a product and of what they refer to, with examples and defaults."""
     body_example = {name: value for name, value in EXAMPLE.items() if name != "id"}
@@ -335,10 +411,14 @@ def _documented(adapter: TypeAdapter[Any], defaults: Schema | None = None) -> Sc
 SCHEMAS: dict[str, Schema] = {
     **_product_schemas(),
     "VisibleText": VISIBLE_TEXT,
+    "Op": {"type": "string", "enum": [*Op], "description": "What a change did to its product."},
+    "Change": CHANGE_SCHEMA,
+    "PastChange": PAST_CHANGE_SCHEMA,
+    "LowestPrice": LOWEST_PRICE_SCHEMA,
     "Problem": PROBLEM_SCHEMA,
     "InputError": INPUT_ERROR,
     "Fault": FAULT,
-    "Change": CHANGE,
+    "PlannedChange": PLANNED_CHANGE,
     "Plan": PLAN,
     "Import": IMPORT,
     "Health": HEALTH_SCHEMA,
@@ -360,6 +440,9 @@ def example(schema: Schema) -> Any:
 
 PRODUCT = _reference("Product")
 PRODUCTS: Schema = {"type": "array", "items": PRODUCT}
+CHANGES: Schema = {"type": "array", "items": _reference("Change")}
+HISTORY: Schema = {"type": "array", "items": _reference("PastChange")}
+LOWEST_PRICE = _reference("LowestPrice")
 PROBLEM = _reference("Problem")
 HEALTH = _reference("Health")
 FACETS = _reference("Facets")

@@ -17,6 +17,8 @@ class Operation:
     content: dict[str, Schema]
     """The schemas of the body of a successful response, by media type."""
     success: int = status.HTTP_200_OK
+    also: tuple[int, ...] = ()
+    """Other status codes of a successful response, with the same content."""
     headers: tuple[str, ...] = ()
     """The headers of a successful response; keys of ``HEADERS``."""
     failures: tuple[int, ...] = ()

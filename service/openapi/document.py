@@ -80,7 +80,7 @@ def _operation(rule: Rule, method: str) -> Schema:
         "parameters": list(operation.parameters),
         "responses": responses(operation),
     }
-    if method in auth.WRITE_METHODS:
+    if auth.needs_token(method, view):
         members["security"] = _security()
     if operation.body:
         members["requestBody"] = {"required": True, "content": content(operation.body)}

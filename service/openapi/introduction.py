@@ -36,6 +36,12 @@ back with `POST /products/import`: with `dry_run=true` the response is a plan of
 change, and an `ETag`. The same request with this tag in `If-Match`, without `dry_run`, carries out
 exactly this plan, or is 412. What is exported and imported again changes nothing.
 
+### Changes
+
+`GET /products/changes` is a feed for a copy of the catalogue. Take a cursor without `since`, read
+the whole list, then follow `next` in `Link`: the page has each product that has changed since the
+cursor, as it is now, or null if it was deleted. No change is skipped. After a 410, begin again.
+
 ### Errors
 
 An error is a problem document (RFC 9457), `application/problem+json`. `detail` says what is wrong.
@@ -46,8 +52,8 @@ service.
 
 ### Tokens
 
-Reads are open. If the service has tokens, POST, PUT, PATCH and DELETE need one, as
-`Authorization: Bearer <token>`; otherwise the response is 401.
+Reads are open, except for the history. If the service has tokens, POST, PUT, PATCH, DELETE and
+`GET /products/history` need one, as `Authorization: Bearer <token>`; otherwise the response is 401.
 
 ### HEAD and OPTIONS
 
@@ -59,6 +65,7 @@ a path in `Allow`, and for a product the types of a PATCH in `Accept-Patch` (RFC
 TAGS = {
     "products": "The catalogue.",
     "files": "The catalogue as a file: CSV (RFC 4180) and JSON Lines.",
+    "changes": "What has changed: the feed, the history and the lowest prices.",
     "operations": "Probes and metrics, for operators.",
     "openapi": "This document.",
     "page": "The back-office page, and what the service is.",

@@ -1,25 +1,37 @@
 """The parameters of operations: paths, queries and headers."""
 
 from collections.abc import Iterator
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from service.files import export
 from service.files.parameters import PARAMETERS
 from service.models import MAX_ID
 from service.openapi.components import Schema, members
-from service.schemas import NOT_FILTERS, list_query
+from service.schemas import (
+    NOT_FILTERS,
+    changes_query,
+    history_query,
+    list_query,
+    lowest_price_query,
+)
 
 
-def _query_parameters() -> Iterator[Schema]:
-    """Yield a Parameter Object for each member of the schema of a list query."""
-    for name, schema in members(list_query).items():
+def _query_parameters(query: TypeAdapter[Any]) -> Iterator[Schema]:
+    """Yield a Parameter Object for each member of the schema of a query."""
+    for name, schema in members(query).items():
         parameter = {"name": name, "in": "query", "schema": schema}
         if "description" in schema:
             parameter["description"] = schema.pop("description")
         yield parameter
 
 
-LIST_PARAMETERS = tuple(_query_parameters())
+LIST_PARAMETERS = tuple(_query_parameters(list_query))
 FILTER_PARAMETERS = tuple(each for each in LIST_PARAMETERS if each["name"] not in NOT_FILTERS)
+CHANGES_PARAMETERS = tuple(_query_parameters(changes_query))
+HISTORY_PARAMETERS = tuple(_query_parameters(history_query))
+LOWEST_PRICE_PARAMETERS = tuple(_query_parameters(lowest_price_query))
 
 EXPORT_PARAMETERS = tuple(
     each for each in LIST_PARAMETERS if each["name"] not in export.NOT_OF_AN_EXPORT
@@ -74,4 +86,7 @@ IF_NONE_MATCH: Schema = {
     "in": "header",
     "description": "known ETag of the product; 304 if it is the current one",
     "schema": {"type": "string"},
+}
+IF_NONE_MATCH_ANY: Schema = IF_NONE_MATCH | {
+    "description": "`*` brings back a deleted product; 412 if it is there, 404 if it never was",
 }

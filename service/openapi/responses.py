@@ -36,7 +36,16 @@ def _unsupported(types: Collection[str]) -> Failure:
     return Failure(meaning, type_message(types), headers=headers)
 
 
-INVALID_QUERY = _invalid([{"parameter": "min_price", "detail": "must be a number"}])
+def _invalid_query(parameters: Collection[Schema]) -> Failure:
+    """Return the failure of a query whose first parameter that must be an integer is none."""
+    name = next(
+        parameter["name"]
+        for parameter in parameters
+        if parameter["in"] == "query" and parameter["schema"]["type"] == "integer"
+    )
+    return _invalid([{"parameter": name, "detail": "must be an integer"}])
+
+
 INVALID_BODY = _invalid(
     [
         member_error("price", "must be a number"),
@@ -68,6 +77,11 @@ FAILURES = {
         IN_PROGRESS,
         headers=("Retry-After",),
     ),
+    status.HTTP_410_GONE: Failure(
+        "The place of the cursor is no longer known: begin again.",
+        "The changes since this cursor are no longer known: "
+        "take a new cursor, then read the whole list again",
+    ),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read again, and decide again.",
         "If-Match does not match the current representation",
@@ -96,8 +110,11 @@ EXAMPLE_REQUEST_ID = HEADERS["X-Request-ID"]["example"]
 
 def responses(operation: Operation) -> Schema:
     """Return the Responses Object of an operation."""
-    success = _response(HTTPStatus(operation.success).phrase, operation.content, operation.headers)
-    return {str(operation.success): success} | {
+    successes = {
+        str(code): _response(HTTPStatus(code).phrase, operation.content, operation.headers)
+        for code in (operation.success, *operation.also)
+    }
+    return successes | {
         str(code): _response_of(code, _failure(code, operation)) for code in operation.failures
     }
 
@@ -135,7 +152,7 @@ def _failure(code: int, operation: Operation) -> Failure:
     """Return what the status code means for an operation."""
     match code:
         case status.HTTP_400_BAD_REQUEST:
-            failure = _invalid_request(operation.body)
+            failure = _invalid_request(operation)
         case status.HTTP_415_UNSUPPORTED_MEDIA_TYPE:
             failure = _unsupported(operation.body or ())
         case _:
@@ -143,7 +160,7 @@ def _failure(code: int, operation: Operation) -> Failure:
     return failure._replace(detail=operation.details.get(code, failure.detail))
 
 
-def _invalid_request(body: dict[str, Schema] | None) -> Failure:
-    if body is None:
-        return INVALID_QUERY
-    return INVALID_FILE if CSV in body else INVALID_BODY
+def _invalid_request(operation: Operation) -> Failure:
+    if operation.body is None:
+        return _invalid_query(operation.parameters)
+    return INVALID_FILE if CSV in operation.body else INVALID_BODY

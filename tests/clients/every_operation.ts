@@ -50,6 +50,10 @@ const calls: Record<keyof operations, () => Promise<Answer>> = {
       bodySerializer: (file) => file,
       headers: { "Content-Type": "text/csv" },
     }),
+  listChanges: () => client.GET("/products/changes", { params: { query: { limit: 10 } } }),
+  listHistory: () =>
+    client.GET("/products/history", { params: { query: { id: dear.id, op: "update" } } }),
+  getLowestPrice: () => client.GET("/products/{id}/lowest-price", { params: at(dear) }),
   getHealth: () => client.GET("/health"),
   getReadiness: () => client.GET("/readyz"),
   getMetrics: () => client.GET("/metrics", { parseAs: "text" }),

@@ -1,0 +1,1 @@
+"""What the record of changes tells: the feed, the history of products, and their lowest prices."""
