@@ -1,5 +1,6 @@
 """The record of changes: every change of a product is in it once, however it was made."""
 
+import json
 import re
 import sqlite3
 import subprocess
@@ -97,6 +98,31 @@ def test_the_writer_and_the_request_are_recorded(app: Flask) -> None:
     assert [(row.writer, row.request_id) for row in rows(app)] == [
         ("anna", f"request.{number}") for number in range(3)
     ]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}])
+def test_an_import_is_recorded_once_per_row_with_its_request(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    app = client.application
+    created(client, price=10)
+    created(client, price=20)
+    file = [{"id": 1, "price": 9}, {"id": 2, "price": 20}, product_body()]
+
+    imported = client.post(
+        "/products/import",
+        data="\n".join(map(json.dumps, file)),
+        content_type="application/jsonl",
+        headers={"If-Match": "*", "X-Request-ID": "import.1", **headers},
+    )
+
+    assert imported.status_code == 200, imported.text
+    own = [
+        (op, product_id)
+        for op, product_id, _, request_id, _ in rows(app)
+        if request_id == "import.1"
+    ]
+    assert sorted(own) == [("create", 3), ("update", 1)]
 
 
 def test_a_change_by_sql_has_neither_writer_nor_request(client: FlaskClient) -> None:

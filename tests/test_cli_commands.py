@@ -61,7 +61,9 @@ def test_db_create_names_each_table_with_rows(postgresql_app: Flask) -> None:
 
     result = postgresql_app.test_cli_runner().invoke(args=["db-create"])
 
-    assert "The tables idempotency_keys, product_changes, products have rows, which" in result.stderr
+    assert (
+        "The tables idempotency_keys, product_changes, products have rows, which" in result.stderr
+    )
 
 
 def test_db_create_does_not_ask_for_an_empty_table(runner: FlaskCliRunner) -> None:
