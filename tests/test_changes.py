@@ -278,6 +278,7 @@ def test_following_the_links_meets_each_change_of_the_history(client: FlaskClien
         ("limit=0", "limit"),
         ("cursor=x", "cursor"),
         (f"cursor={opaque.encode(['x'], 'history')}", "cursor"),
+        (f"cursor={opaque.encode([2**63], 'history')}", "cursor"),
         (f"cursor={opaque.encode([1], 'changes')}", "cursor"),
         ("request=%00", "request"),
         ("requests=1", "requests"),
