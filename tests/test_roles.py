@@ -273,6 +273,26 @@ def test_the_role_of_the_service_is_refused_all_but_rows(
         connection.execute(statement.encode())
 
 
+def test_what_a_role_without_privileges_on_the_record_writes_is_recorded(
+    at: dict[str, str],
+) -> None:
+    run_sql(
+        at,
+        "\\connect products\n CREATE ROLE clerk LOGIN; GRANT CONNECT ON DATABASE products TO clerk;"
+        "GRANT INSERT ON products TO clerk; GRANT USAGE ON SEQUENCE products_id_seq TO clerk;",
+    )
+    changes = "SELECT count(*) FROM product_changes"
+    with connected(at, "clerk") as clerk, connected(at, SERVICE) as service:
+        before = service.execute(changes).fetchone()
+        clerk.execute("INSERT INTO products (name, img_url, price) VALUES ('Kettle', '/k.jpg', 9)")
+        after = service.execute(changes).fetchone()
+        with pytest.raises(InsufficientPrivilege):
+            clerk.execute("DELETE FROM product_changes")
+
+    assert before is not None
+    assert after == (before[0] + 1,)
+
+
 @pytest.mark.parametrize("command", ["db downgrade base", "db-create --yes"])
 def test_a_command_that_the_role_may_not_run_fails_with_one_line(app: Flask, command: str) -> None:
     result = app.test_cli_runner().invoke(args=command.split())

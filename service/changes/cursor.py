@@ -51,22 +51,23 @@ def decode(text: str) -> Cursor:
     try:
         identity, floor, since, until, after = opaque.decode(text, CONTEXT)
         until_mark = None if until is None else _mark(until)
-        last = None if after is None else _number(after)
-        return Cursor(str(identity), _number(floor), _mark(since), until_mark, last)
+        last = None if after is None else checked_number(after)
+        return Cursor(str(identity), checked_number(floor), _mark(since), until_mark, last)
     except TypeError:
         raise ValueError("damaged") from None
 
 
 def _mark(numbers: list[int]) -> Mark:
-    seq, first, length, *steps = map(_number, numbers)
+    seq, first, length, *steps = map(checked_number, numbers)
     running = list(accumulate(steps, initial=first))[1:]
-    last = _number(first + length)
+    last = checked_number(first + length)
     if first == 0 or any(transaction >= last for transaction in running):
         raise ValueError("damaged")
     return Mark(f"{first}:{last}:{','.join(map(str, running))}", seq)
 
 
-def _number(value: int) -> int:
+def checked_number(value: int) -> int:
+    """Return the number if it may be that of a change; raises ``ValueError`` or ``TypeError``."""
     if not 0 <= value <= MAX_NUMBER:
         raise ValueError("damaged")
     return int(value)

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
+from service.changes.cursor import checked_number
 from service.common.error_handlers import InvalidRequest
 from service.database import Recipe, execute
 from service.database.dialects import Differing
@@ -65,6 +66,6 @@ def _statement(names: tuple[str, ...]) -> Select[Any]:
 def _decoded(cursor: str) -> int:
     try:
         (change,) = opaque.decode(cursor, CONTEXT)
-        return int(change)
+        return checked_number(change)
     except (ValueError, TypeError):
         raise InvalidRequest([{"parameter": "cursor", "detail": INVALID_CURSOR}]) from None
