@@ -132,12 +132,18 @@ function showSuggestion(product) {
   }
 }
 
+function exportedText(total, isNarrowed) {
+  const products = total === 1 ? "product" : "products";
+  const number = total === null ? "" : `${count(total)} `;
+  const matching = total === 1 ? " that matches" : " that match";
+  return isNarrowed ? `The ${number}${products}${matching}` : `All ${number}${products}`;
+}
+
 export const showExport = part(
   ({ query, facets }) => [query, facets],
   (state, query, facets) => {
     const isKnown = facets.state === "ready" && facets.key === filtersOf(query);
-    const number = isKnown ? `${count(facets.total)} product${facets.total === 1 ? "" : "s"}` : "The products";
-    setText(byId("export_count"), isNarrowed(query) ? `${number} that match now` : `${number}, all there are`);
+    setText(byId("export_count"), exportedText(isKnown ? facets.total : null, isNarrowed(query)));
     for (const link of byId("export_menu").querySelectorAll("a")) {
       const { dialect, ending } = link.dataset;
       const parts = [asked(query, EXPORTED), dialect && `dialect=${dialect}`];

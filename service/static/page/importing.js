@@ -91,12 +91,14 @@ export const mapColumn = (place, member) =>
   set({ importing: sessions.mapped(now().importing, place, member) });
 export const setMatch = (match) => set({ importing: sessions.matched(now().importing, match) });
 
-export const toColumns = () => goBack("columns");
-export const toChoice = () => goBack("choose");
-
-function goBack(step) {
+export function toColumns() {
   asking.abort();
-  change({ step, busy: "", failure: null });
+  change({ step: "columns", busy: "", failure: null });
+}
+
+export function toChoice() {
+  asking.abort();
+  set({ importing: sessions.again(now().importing) });
 }
 
 export function matchByName() {
@@ -188,7 +190,7 @@ async function explain({ plan: before }, failure) {
 
 function finish(done) {
   change({ step: "done", busy: "", failure: null, done });
-  const text = `${count(done.created.length)} created, ${count(done.updated)} updated`;
+  const text = `${count(done.created.length)} created, ${count(done.updated)} changed`;
   update(states.say, text, { kind: "success" });
   refresh();
   followEditor();
@@ -227,7 +229,7 @@ async function allFaults(session) {
   const found = faultsByRow(session.plan.faults);
   let isMore = true;
   while (found.size < session.plan.faulty && isMore) {
-    const text = without(session.text, session.isLines, found);
+    const text = without(session.text, session.isLines, found.keys());
     const { body } = await api.plan(
       sessions.queryOf({ ...session, charset: "" }),
       asFile({ ...session, file: { bytes: text } }),

@@ -69,7 +69,7 @@ function showDifferent({ counts, rows }, names) {
 // Says what becomes of a row.
 function fateText({ faults, change }, names) {
   if (faults) {
-    return faults.map((fault) => faultText(fault)).join("; ");
+    return faults.map(faultText).join("; ");
   }
   if (!change) {
     return "changes nothing";
@@ -132,7 +132,7 @@ function faultyNote({ faulty, faults }, isBlocking) {
 }
 
 function faultGroup({ column, detail, faults }, isOpen) {
-  const group = make("details", make("summary", [column, detail].filter(Boolean).join(" ")));
+  const group = make("details", make("summary", placed(column, detail)));
   group.open = isOpen;
   group.firstChild.append(" ", make("small", count(faults.length)));
   const list = make("ul", "");
@@ -146,8 +146,14 @@ function faultLine({ row, value, detail }, kind) {
   return `Row ${count(row)}${value === null ? "" : `: “${value}”`}${told}`;
 }
 
+// Says what is wrong with a column or, where there is none, with the row or the file.
+function placed(column, detail) {
+  const isOfRow = /^\p{Ll}/u.test(detail);
+  return column === null ? `${isOfRow ? "The row " : ""}${detail}` : `${column}: ${detail}`;
+}
+
 const faultText = ({ column, value, detail }) =>
-  [column, value === null ? "" : `“${value}”`, detail].filter(Boolean).join(" ");
+  `${placed(column, detail)}${value === null ? "" : ` (“${value}”)`}`;
 
 const drawChanged = part(
   ({ plan, names }) => [plan, names],

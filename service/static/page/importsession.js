@@ -29,6 +29,10 @@ export const blank = {
 
 const begun = ({ number, pasted }) => ({ ...blank, number: number + 1, pasted });
 
+// Another file is to be chosen; what was pasted stays until it is imported.
+export const again = (session) =>
+  begun({ ...session, pasted: session.step === "done" ? "" : session.pasted });
+
 export const chosen = (session, file) => read({ ...begun(session), file });
 
 // A file cannot be taken; cells that were pasted stay.

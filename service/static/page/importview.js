@@ -19,6 +19,8 @@ const BUSY = {
   collecting: "Collecting the faulty rows…",
 };
 
+const ENCODING = "This file is not UTF-8: choose its origin, and look below whether all letters are right.";
+
 export const showImport = part(
   ({ importing, productNames }) => [importing, productNames],
   (state, importing, names) => {
@@ -50,6 +52,8 @@ function drawFrame({ step, file, busy, failure }) {
 }
 
 function drawStep(session, names) {
+  byId("import_plan").hidden = session.step !== "plan" || !session.plan;
+  setText(byId("import_done"), session.step === "done" ? doneText(session.done) : "");
   for (const section of byId("import_dialog").querySelectorAll("[data-step]")) {
     const isAwaited = section.dataset.step === "plan" && !session.plan;
     section.hidden = section.dataset.step !== session.step || isAwaited;
@@ -68,7 +72,6 @@ function drawButtons({ step, plan, columns, busy, ...session }) {
     button.hidden = isHidden[button.id] || !button.dataset.steps.split(" ").includes(step);
     setOff(button, busy === "applying");
   }
-  setText(byId("import-close-btn"), step === "done" ? "Close" : "Cancel");
   setOff(byId("import-close-btn"), busy === "applying");
   if (step === "plan" && plan) {
     drawApply({ ...session, plan }, busy);
@@ -98,19 +101,17 @@ function drawColumns({ columns, charset, match, isEncodingAsked }) {
   setValue(byId("import_charset"), charset);
   setValue(byId("import_match"), match);
   const unknown = columns.filter(({ known }) => known === undefined).length;
-  setText(byId("import_columns_note"), columnsNote(columns, unknown));
+  const notes = [isEncodingAsked ? ENCODING : "", unknown ? unknownNote(unknown) : ""];
+  setText(byId("import_columns_note"), notes.filter(Boolean).join(" "));
   setOff(byId("import-plan-btn"), columns.length === 0);
   byId("import_columns").hidden = columns.length === 0;
   drawColumnRows(columns, match);
 }
 
-function columnsNote(columns, unknown) {
-  if (columns.length === 0) {
-    return "The letters of this file are not written as UTF-8. Choose how, until the words below are right.";
-  }
-  const what = unknown === 1 ? "column is" : "columns are";
-  return unknown ? `${count(unknown)} ${what} not known: say what it is, or leave it ignored.` : "";
-}
+const unknownNote = (number) =>
+  number === 1
+    ? "One column is not known: say what it is, or leave it ignored."
+    : `${count(number)} columns are not known: say what they are, or leave them ignored.`;
 
 function drawColumnRows(columns, match) {
   const body = byId("import_columns").tBodies[0];
@@ -137,16 +138,14 @@ function columnRow({ heading, samples, known }, place) {
   return line;
 }
 
+const doneText = ({ created, updated, unchanged }) =>
+  `${count(created.length)} created, ${count(updated)} changed, ${count(unchanged)} unchanged.`;
+
 function drawDone({ done, plan }, names) {
-  const { created, updated, unchanged } = done;
-  setText(
-    byId("import_done"),
-    `${count(created.length)} created, ${count(updated)} changed, ${count(unchanged)} unchanged.`,
-  );
   const changed = plan.changes.filter(({ id }) => id !== null);
   const products = changed.map(({ id, after }) => ({ id, name: after.name ?? names[id] }));
-  drawLinks("import_done_created", createdProducts(done, plan), created.length);
-  drawLinks("import_done_updated", products, updated);
+  drawLinks("import_done_created", createdProducts(done, plan), done.created.length);
+  drawLinks("import_done_updated", products, done.updated);
 }
 
 function drawLinks(id, products, total) {

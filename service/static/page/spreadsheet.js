@@ -168,8 +168,9 @@ function suggested(columns) {
   });
 }
 
-// Returns the rows of these numbers as a file: CSV with what is wrong with each, or JSON Lines.
-export function faultyFile(text, isLines, faults) {
+// Returns the faulty rows, [[number, fault]], as a file: CSV with what is wrong, or JSON Lines.
+export function faultyFile(text, isLines, faulty) {
+  const faults = new Map(faulty);
   if (isLines) {
     return [...lines(text)].filter(({ number }) => faults.has(number)).map(whole).join("");
   }
@@ -177,8 +178,8 @@ export function faultyFile(text, isLines, faults) {
   const rows = [...read];
   const heading = rows.find(isHeading);
   const told = (row, fault) => withFault(row, heading.cells, separator, fault);
-  const faulty = rows.filter(({ number }) => faults.has(number));
-  const kept = faulty.map((row) => told(row, faults.get(row.number)));
+  const chosen = rows.filter(({ number }) => faults.has(number));
+  const kept = chosen.map((row) => told(row, faults.get(row.number)));
   return [head, told(heading, FAULT_HEADING), ...kept].join("");
 }
 
@@ -200,7 +201,8 @@ const quoted = (cell, separator) =>
 
 // Returns the text without these rows: others keep their numbers.
 export function without(text, isLines, numbers) {
+  const gone = new Set(numbers);
   const { head, rows } = isLines ? { head: "", rows: lines(text) } : readTable(text);
-  const kept = [...rows].map(({ number, source }) => (numbers.has(number) ? "\r\n" : source));
+  const kept = [...rows].map(({ number, source }) => (gone.has(number) ? "\r\n" : source));
   return head + kept.join("");
 }
