@@ -11,11 +11,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from features.browser import DOWNLOADS
-from features.page import FIELDS
+from features.page import FIELDS, Page
 from features.steps.everyone_steps import go
 from features.steps.staff_steps import choose
 
-COLUMNS = "row product column old new".split()
+COLUMNS = ["row", "product", "column", "old", "new"]
 # While it comes, a file is called otherwise.
 IS_WHOLE = re.compile(r"[^.].*\.(csv|jsonl|txt)")
 KINDS_OF_FILES = {
@@ -211,7 +211,8 @@ def downloaded(context: Context) -> Path:
         files = [it for it in DOWNLOADS.iterdir() if IS_WHOLE.fullmatch(it.name)]
         return files[0] if files and files[0].stat().st_size else None
 
-    return context.page.wait(found, "a file is downloaded")
+    page: Page = context.page
+    return page.wait(found, "a file is downloaded")
 
 
 @then('I get a file "{ending}" that begins with "{start}" and has "{words}"')

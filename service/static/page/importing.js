@@ -74,11 +74,6 @@ export function takeCells() {
 function choose(file) {
   asking.abort();
   set({ importing: sessions.chosen(now().importing, file) });
-  goOn();
-}
-
-// Plans at once if there is nothing to ask before.
-function goOn() {
   if (now().importing.step === "plan") {
     plan();
   }
@@ -115,19 +110,22 @@ export async function plan(before = null) {
   const { signal } = asking;
   change({ step: "plan", busy: "planning", failure: null, plan: null, different: null });
   const session = now().importing;
-  try {
-    const { body, etag } = await api.plan(sessions.queryOf(session), asFile(session), signal);
-    const there = await productsThere(session, body, signal);
-    const different = before && differences(before, body);
-    if (isCurrent(session)) {
-      set({ importing: sessions.planned(now().importing, { ...body, etag }, there, different) });
-      learnNames(body);
-    }
-  } catch (failure) {
-    if (!signal.aborted) {
-      fail(words(failure), () => plan(before));
-    }
+  const answer = await asked(session, signal).catch((failure) => ({ failure }));
+  if (signal.aborted || !isCurrent(session)) {
+    return;
   }
+  if (answer.failure) {
+    fail(words(answer.failure), () => plan(before));
+    return;
+  }
+  const different = before && differences(before, answer.plan);
+  set({ importing: sessions.planned(now().importing, answer.plan, answer.there, different) });
+  learnNames(answer.plan);
+}
+
+async function asked(session, signal) {
+  const { body, etag } = await api.plan(sessions.queryOf(session), asFile(session), signal);
+  return { plan: { ...body, etag }, there: await productsThere(session, body, signal) };
 }
 
 // Where a file only creates, its plan by name tells which of these names there are already.
@@ -170,18 +168,20 @@ export async function apply() {
   change({ busy: "applying", failure: null, key });
   const leaving = session.isLeavingOut ? "skip_faulty=true" : "";
   const query = [sessions.queryOf(session), leaving].filter(Boolean).join("&");
-  try {
-    const { body } = await api.carryOut(query, asFile(session), session.plan.etag, key);
-    finish(body);
-  } catch (failure) {
-    await explain(session, failure);
+  const answer = await api
+    .carryOut(query, asFile(session), session.plan.etag, key)
+    .catch((failure) => ({ failure }));
+  if (answer.failure) {
+    explain(session, answer.failure);
+  } else {
+    finish(answer.body);
   }
 }
 
 // After an answer that was lost, the same key asks for it again.
-async function explain({ plan: before }, failure) {
+function explain({ plan: before }, failure) {
   if (failure.status === 412) {
-    await plan(before);
+    plan(before);
     return;
   }
   change({ key: isUnknown(failure) ? now().importing.key : null });

@@ -1,9 +1,8 @@
 // Draws the plan of an import: its numbers, what is different, faults, changed cells, new products.
-import { valueText } from "./bulkview.js";
 import { byId, make, part, setText } from "./dom.js";
 import { changedCells, createdRows, groups } from "./importplan.js";
 import { ignored, isBlocked } from "./importsession.js";
-import { LABELS } from "./members.js";
+import { LABELS, STATUS_NAMES } from "./members.js";
 import { count, money, percent } from "./numbers.js";
 
 const COUNTS = { create: "new", update: "changed", unchanged: "unchanged", faulty: "faulty" };
@@ -62,7 +61,7 @@ function showDifferent({ counts, rows }, names) {
   byId("import_different_counts").replaceChildren(...items);
   byId("import_different_rows").parentElement.hidden = rows.length === 0;
   byId("import_different_rows").replaceChildren(
-    ...rows.map(({ row, was, is }) => tableRow([count(row), fateText(was, names), fateText(is, names)])),
+    ...rows.map(({ row, was, is }) => tableRow([row, fateText(was, names), fateText(is, names)])),
   );
 }
 
@@ -143,7 +142,7 @@ function faultGroup({ column, detail, faults }, isOpen) {
 
 function faultLine({ row, value, detail }, kind) {
   const told = detail === kind ? "" : ` ${detail}`;
-  return `Row ${count(row)}${value === null ? "" : `: “${value}”`}${told}`;
+  return `Row ${row}${value === null ? "" : `: “${value}”`}${told}`;
 }
 
 // Says what is wrong with a column or, where there is none, with the row or the file.
@@ -175,7 +174,7 @@ function title(words, listed, all) {
 
 function changedRow({ row, member, before, after, share }, product) {
   const texts = [shown(member, before, after), shown(member, after, before)];
-  const line = tableRow([count(row), product, LABELS[member], ...texts]);
+  const line = tableRow([row, product, LABELS[member], ...texts]);
   line.toggleAttribute("data-large", Math.abs(share ?? 0) >= LARGE_JUMP || (member === "price" && share === null));
   if (share) {
     line.lastChild.append(" ", make("small", percent(share)));
@@ -190,7 +189,7 @@ const drawCreated = part(
     byId("import_created").hidden = rows.length === 0;
     setText(byId("import_created_title"), title("New products", rows.length, plan.create));
     byId("import_rows_created").replaceChildren(
-      ...rows.map(({ row, after }) => tableRow([count(row), after.name, money(after.price)])),
+      ...rows.map(({ row, after }) => tableRow([row, after.name, money(after.price)])),
     );
   },
 );
@@ -201,9 +200,11 @@ function tableRow(texts) {
   return line;
 }
 
+const WORDS = { price: money, rating: count, status: (status) => STATUS_NAMES[status] };
+
 // A long text is shown around the first character that differs from `other`.
 function shown(member, value, other = "") {
-  const text = value === "" ? "empty" : valueText(member, value);
+  const text = WORDS[member]?.(value) ?? (value === "" ? "empty" : (value ?? "none"));
   if (text.length <= MOST_SHOWN) {
     return text;
   }

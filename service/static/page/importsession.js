@@ -65,18 +65,18 @@ export const mapped = (session, place, member) => ({
 export const matched = (session, match) => ({ ...session, match, number: session.number + 1 });
 
 // Returns what the service is asked for: columns that are read as their names say are not named.
-export function queryOf({ columns, match, charset, isLines }) {
+export function queryOf({ columns, match, charset }) {
   const query = new URLSearchParams();
   const read = columns.map((column) => ({ ...column, member: readAs(column, match) }));
   for (const { heading, known, member } of read.filter(isOnce)) {
-    if (member !== known) {
+    if (member !== known || member === "") {
       query.append("column", `${heading}:${member}`);
     }
   }
   if (match !== "id") {
     query.append("match", match);
   }
-  if (charset && !isLines) {
+  if (charset) {
     query.append("charset", charset);
   }
   return query.toString();

@@ -96,14 +96,14 @@ function drawChoice({ pasted }) {
   setOff(byId("import-cells-btn"), pasted.trim() === "");
 }
 
-function drawColumns({ columns, charset, match, isEncodingAsked }) {
+function drawColumns({ text, columns, charset, match, isEncodingAsked }) {
   byId("import_charset_field").hidden = !isEncodingAsked;
   setValue(byId("import_charset"), charset);
   setValue(byId("import_match"), match);
   const unknown = columns.filter(({ known }) => known === undefined).length;
   const notes = [isEncodingAsked ? ENCODING : "", unknown ? unknownNote(unknown) : ""];
   setText(byId("import_columns_note"), notes.filter(Boolean).join(" "));
-  setOff(byId("import-plan-btn"), columns.length === 0);
+  setOff(byId("import-plan-btn"), text === null);
   byId("import_columns").hidden = columns.length === 0;
   drawColumnRows(columns, match);
 }

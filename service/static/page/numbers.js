@@ -10,7 +10,8 @@ export function formats(locales) {
   const money = new Intl.NumberFormat(locales, { ...price, style: "currency", currency: "USD" });
   const plain = new Intl.NumberFormat(locales, { ...price, useGrouping: false });
   const count = new Intl.NumberFormat(locales);
-  const percent = new Intl.NumberFormat(locales, { style: "percent", signDisplay: "exceptZero", maximumFractionDigits: 0 });
+  const share = { style: "percent", signDisplay: "exceptZero", maximumFractionDigits: 1 };
+  const percent = new Intl.NumberFormat(locales, share);
   return {
     money: (value) => money.format(value),
     price: (value) => plain.format(value),
