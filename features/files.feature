@@ -17,6 +17,7 @@ Feature: Files
     And everyone can use the page
     When I export as "Excel"
     Then I get a file ".csv" that begins with "<BOM>id,name" and has ",Enamel mug,https://img.example.com/2.jpg,"
+    And the file does not have "Copper pot"
     And "Export" has the focus
 
   Scenario Outline: Exports for other programs: <kind>
@@ -310,6 +311,22 @@ Feature: Files
       | Copper pot |
       | Enamel mug |
       | Rope       |
+
+  @slow_network
+  Scenario: An import that is being carried out is not closed
+    Given answers to imports are held back
+    When I choose the file "prices.csv" with
+      """
+      id,price
+      {Copper pot},44.95
+      """
+    Then the plan is "0 new, 1 changed, 0 unchanged, 0 faulty"
+    When I press "Carry out"
+    Then an answer to imports is on its way
+    And "Close import" cannot be pressed
+    When I press the key Escape
+    And the answers arrive
+    Then the import says "0 created, 1 changed, 0 unchanged."
 
   @slow_network
   Scenario: The answer to a plan is late, and lost

@@ -224,6 +224,11 @@ def get_file(context: Context, ending: str, start: str, words: str) -> None:
     assert words in text, text
 
 
+@then('the file does not have "{words}"')
+def file_has_not(context: Context, words: str) -> None:
+    assert words not in downloaded(context).read_text(encoding="utf-8")
+
+
 @then("I get a file with")
 def get_file_with(context: Context) -> None:
     path = downloaded(context)
