@@ -138,6 +138,14 @@ Feature: What the page calculates
       | {"match": "name", "charset": "windows-1252", "columns": [{"heading": "ID", "known": "id", "member": "id"}, {"heading": "name", "known": "name", "member": "name"}]} | "column=ID%3A&match=name&charset=windows-1252" |
       | {"match": "id", "charset": "", "columns": [{"heading": "Price", "known": "price", "member": "price"}, {"heading": "price", "known": "price", "member": ""}, {"heading": "What is wrong", "known": "", "member": ""}]} | "column=What+is+wrong%3A" |
 
+    And "mayApply" of "importsession" gives
+      | arguments | result |
+      | {"plan": {"create": 1, "update": 0, "faulty": 0, "faults": []}, "headingRow": 1, "isLeavingOut": false} | true |
+      | {"plan": {"create": 0, "update": 0, "faulty": 0, "faults": []}, "headingRow": 1, "isLeavingOut": false} | false |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 2}]}, "headingRow": 1, "isLeavingOut": false} | false |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 2}]}, "headingRow": 1, "isLeavingOut": true} | true |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 1}]}, "headingRow": 1, "isLeavingOut": true} | false |
+
   Scenario: What a plan says
     Then "changedCells" of "importplan" gives
       | arguments | result |
