@@ -4,11 +4,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.remote.webdriver import WebDriver
 
 WIDTH, HEIGHT = 1280, 900
+DOWNLOADS = Path("build/downloads").absolute()
 CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -26,6 +28,8 @@ FIREFOX_FLAGS = ("--headless", "-remote-allow-system-access")
 FIREFOX_PREFERENCES: dict[str, str | int] = {
     "intl.accept_languages": "en-US",
     "ui.prefersReducedMotion": 1,
+    "browser.download.folderList": 2,
+    "browser.download.dir": str(DOWNLOADS),
 }
 
 
@@ -56,6 +60,7 @@ def _chromium() -> WebDriver:
     options = webdriver.ChromeOptions()
     for flag in CHROMIUM_FLAGS:
         options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(DOWNLOADS)})
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     program = _found("chromium", "chromium-browser", "google-chrome", "chrome")
     if program:

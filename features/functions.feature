@@ -109,3 +109,55 @@ Feature: What the page calculates
       | " \u200babc\ufeff" | {"token": "abc", "fault": ""}                                                        |
       | "ab\u00e9"         | {"token": "", "fault": "A token has only letters, digits and signs of plain English"} |
       | ""                 | {"token": "", "fault": "Enter a token"}                                              |
+
+  Scenario: Files are read as the service reads them
+    Then "columnsOf" of "spreadsheet" gives
+      | arguments                                   | result |
+      | "\n\nID;Price\n1;\"2;5\"\n"                   | {"row": 3, "columns": [{"heading": "ID", "samples": ["1"], "known": "id", "member": "id"}, {"heading": "Price", "samples": ["2;5"], "known": "price", "member": "price"}]} |
+      | "sep=;\r\nImg URL;a,b,c\r"                  | {"row": 1, "columns": [{"heading": "Img URL", "samples": [], "known": "img_url", "member": "img_url"}, {"heading": "a,b,c", "samples": [], "member": ""}]} |
+      | "Title\tname\t\tImage Src\nx\ty\tz\t"       | {"row": 1, "columns": [{"heading": "Title", "samples": ["x"], "member": ""}, {"heading": "name", "samples": ["y"], "known": "name", "member": "name"}, {"heading": "Image Src", "samples": [], "member": "img_url"}]} |
+      | "what is  wrong,Images\n\"a \"\"b\"\"\",c"    | {"row": 1, "columns": [{"heading": "what is  wrong", "samples": ["a \"b\""], "known": "", "member": ""}, {"heading": "Images", "samples": ["c"], "member": "img_url"}]} |
+    And "without" of "spreadsheet" gives
+      | arguments                                        | result                       |
+      | "a\n\"b\nc\"\nd\n", false, [2]                      | "a\n\r\nd\n"                 |
+      | "a,b\n\"b,c\nd,e\n", false, [2]                     | "a,b\n\r\nd,e\n"             |
+      | "a,b\n\"b\"c,\"c\nd\"\ne,f", false, [2, 4]             | "a,b\n\r\nd\"\n\r\n"         |
+      | "{\"a\": \"b\"}\n{}\n{\"c\": 1}", true, [1, 3]           | "\r\n{}\n\r\n"               |
+      | "sep=;\na;b\n1;2", false, [2]                      | "sep=;\na;b\n\r\n"           |
+    And "faultyFile" of "spreadsheet" gives
+      | arguments                                                            | result                                                  |
+      | "a;b\n1;\"x;y\"\n2\n", false, [[2, "is; bad"], [3, "is bad"]]          | "a;b;What is wrong\r\n1;\"x;y\";\"is; bad\"\r\n2;;is bad\r\n" |
+      | "a,What is wrong\n1,old\n", false, [[2, "new"]]                        | "a,What is wrong\r\n1,new\r\n"                          |
+      | "a,b\n1,2,3\n\"x\n", false, [[2, "is long"], [3, "is broken"]]          | "a,b,What is wrong\r\n1,2,3\n\"x\n"                    |
+      | "{\"a\": 1}\n{}", true, [[2, "is bad"]]                                 | "{}\r\n"                                                |
+
+  Scenario: What is asked of an import
+    Then "queryOf" of "importsession" gives
+      | arguments | result |
+      | {"match": "id", "charset": "", "columns": [{"heading": "Title", "member": "name"}, {"heading": "price", "known": "price", "member": "price"}, {"heading": "a:b", "member": ""}]} | "column=Title%3Aname&column=a%3Ab%3A" |
+      | {"match": "name", "charset": "windows-1252", "columns": [{"heading": "ID", "known": "id", "member": "id"}, {"heading": "name", "known": "name", "member": "name"}]} | "column=ID%3A&match=name&charset=windows-1252" |
+      | {"match": "id", "charset": "", "columns": [{"heading": "Price", "known": "price", "member": "price"}, {"heading": "price", "known": "price", "member": ""}, {"heading": "What is wrong", "known": "", "member": ""}]} | "column=What+is+wrong%3A" |
+
+    And "mayApply" of "importsession" gives
+      | arguments | result |
+      | {"plan": {"create": 1, "update": 0, "faulty": 0, "faults": []}, "headingRow": 1, "isLeavingOut": false} | true |
+      | {"plan": {"create": 0, "update": 0, "faulty": 0, "faults": []}, "headingRow": 1, "isLeavingOut": false} | false |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 2}]}, "headingRow": 1, "isLeavingOut": false} | false |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 2}]}, "headingRow": 1, "isLeavingOut": true} | true |
+      | {"plan": {"create": 0, "update": 1, "faulty": 1, "faults": [{"row": 1}]}, "headingRow": 1, "isLeavingOut": true} | false |
+
+  Scenario: What a plan says
+    Then "changedCells" of "importplan" gives
+      | arguments | result |
+      | {"changes": [{"row": 3, "id": 7, "before": {"name": "a", "price": 2}, "after": {"name": "b", "price": 3}}, {"row": 4, "id": null, "after": {"name": "c"}}]} | [{"row": 3, "id": 7, "member": "price", "before": 2, "after": 3, "share": 0.5}, {"row": 3, "id": 7, "member": "name", "before": "a", "after": "b", "share": null}] |
+      | {"changes": [{"row": 3, "id": 7, "before": {"price": 0}, "after": {"price": 3}}]} | [{"row": 3, "id": 7, "member": "price", "before": 0, "after": 3, "share": null}] |
+    And "groups" of "importplan" gives
+      | arguments | result |
+      | [{"row": 2, "column": "price", "value": "x", "detail": "is required"}, {"row": 3, "column": "name", "value": "", "detail": "is required"}, {"row": 4, "column": "price", "value": "", "detail": "is required"}] | [{"column": "price", "detail": "is required", "faults": [{"row": 2, "column": "price", "value": "x", "detail": "is required"}, {"row": 4, "column": "price", "value": "", "detail": "is required"}]}, {"column": "name", "detail": "is required", "faults": [{"row": 3, "column": "name", "value": "", "detail": "is required"}]}] |
+    And "namesThere" of "importplan" gives
+      | arguments | result |
+      | {"changes": [{"row": 2, "id": null, "after": {"name": "a"}}, {"row": 3, "id": null, "after": {"name": "b"}}, {"row": 4, "id": null, "after": {"name": "c"}}, {"row": 5, "id": null, "after": {"name": "d"}}, {"row": 6, "id": null, "after": {"name": "e"}}]}, {"create": 1, "update": 1, "unchanged": 1, "faulty": 2, "changes": [{"row": 2, "id": 9}, {"row": 4, "id": null}], "faults": [{"row": 5, "detail": "several products have this name"}, {"row": 6, "detail": "is in several rows"}]} | {"count": 3, "names": ["a", "b", "d"]} |
+    And "differences" of "importplan" gives
+      | arguments | result |
+      | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]} | {"counts": [], "rows": []} |
+      | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 0, "unchanged": 1, "faulty": 0, "faults": [], "changes": []} | {"counts": [{"name": "update", "was": 1, "is": 0}, {"name": "unchanged", "was": 0, "is": 1}], "rows": [{"row": 2, "was": {"change": {"row": 2, "id": 7}}, "is": {}}]} |

@@ -18,6 +18,8 @@ REQUESTS = {
     "deletes": r"DELETE ",
     "lists": r"GET /products\?",
     "products": r"GET /products/\d+$",
+    "plans": r"POST /products/import\?.*dry_run",
+    "imports": r"POST /products/import(?!.*dry_run)",
     "answers": r".* /products",
 }
 

@@ -51,6 +51,9 @@ FIELDS = {
     "value in the row": "#search_results form :is(input, select)",
     "name of the view": "#view_name",
     "token": "#api_token",
+    "cells": "#import_cells",
+    "file origin": "#import_charset",
+    "found by": "#import_match",
 }
 SEARCH = "#search_text"
 # Where a name has several places, it is the one that can be seen.
@@ -93,6 +96,18 @@ BUTTONS = {
     "Close picture": "#picture-close-btn",
     "Delete selected": "#bulk-delete-btn",
     "Close summary": "#summary-close-btn",
+    "Export": "#export_menu > summary",
+    "Import…": "#import-btn",
+    "Use these cells": "#import-cells-btn",
+    "Show what would change": "#import-plan-btn",
+    "Carry out": "#import-apply-btn",
+    "Columns…": "#import-columns-btn",
+    "Another file…": "#import-back-btn",
+    "Close import": "#import-close-btn",
+    "Try the import again": "#import-retry-btn",
+    "Change these products instead": "#import-match-btn",
+    "Leave out": "#import_skip",
+    "Download the faulty rows": "#import-download-btn",
 }
 
 # Where no page was opened there is nothing to forget.
@@ -113,16 +128,16 @@ class Page:
         """Take the browser, the service and the word."""
         self.driver = driver
         self._url = url
-        self._word = word
+        self.word = word
 
     def open(self, **view: str) -> None:
         """Open the catalogue."""
         oldest_first = {"sort": "id"}
-        self.driver.get(f"{self._url}/?{urlencode({'q': self._word, **oldest_first, **view})}")
+        self.driver.get(f"{self._url}/?{urlencode({'q': self.word, **oldest_first, **view})}")
 
     def open_plain(self) -> None:
         """Open the catalogue as somebody does who has no address but its first one."""
-        self.driver.get(f"{self._url}/?{urlencode({'q': self._word})}")
+        self.driver.get(f"{self._url}/?{urlencode({'q': self.word})}")
 
     def leave(self) -> None:
         """Leave the page, whatever it asks."""
@@ -266,7 +281,7 @@ class Page:
 
     def search(self, text: str) -> None:
         """Type into the search box."""
-        self._fill(SEARCH, f"{text} {self._word}")
+        self._fill(SEARCH, f"{text} {self.word}")
 
     def set(self, field: str, value: str) -> None:
         """Fill in a field, or choose in a select."""
@@ -280,7 +295,7 @@ class Page:
         """Return what is typed where a scenario has ``value``, such as "3 blanks"."""
         amount = AMOUNT.fullmatch(value)
         text = int(amount[1]) * CHARACTERS[amount[2]] if amount else value
-        return f"{text} {self._word}".strip() if field == "Description" else text
+        return f"{text} {self.word}".strip() if field == "Description" else text
 
     def press(self, button: str) -> None:
         """Press a button as soon as it can be pressed."""
@@ -326,10 +341,10 @@ class Page:
         self._press(text)
 
     def _fill(self, selector: str, text: str) -> None:
-        """Type a text in place of another; what is long, or on no key, is pasted."""
+        """Type a text in place of another; what is long, or no key types, is pasted."""
         element = self.one(selector)
         self._run("arguments[0].focus(); arguments[0].select()", element)
-        if len(text) > MOST_TYPED or max(text, default="") > LAST_TYPEABLE:
+        if len(text) > MOST_TYPED or max(text, default="") > LAST_TYPEABLE or "\t" in text:
             self._run("document.execCommand('insertText', false, arguments[0])", text)
         else:
             self._press(text or Keys.DELETE)

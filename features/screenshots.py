@@ -13,11 +13,12 @@ SIZE = (1440, 900)
 
 
 def main() -> None:
-    """Take both pictures."""
+    """Take the pictures."""
     with TemporaryDirectory() as folder, browser() as driver:
         service = OwnService(Path(folder), "db-seed")
         page = Page(driver, service.url, "")
         take_list(page)
+        take_import(page, Path(folder) / "autumn prices.csv")
         take_conflict(page, Colleague(service.url, ""))
         service.stop()
 
@@ -42,6 +43,18 @@ def take_conflict(page: Page, colleague: Colleague) -> None:
     page.press("Save")
     page.one("#conflict_dialog tr[data-member]")
     page.driver.save_screenshot(str(DOCS / "page-conflict.png"))
+
+
+def take_import(page: Page, file: Path) -> None:
+    """Take what a file of prices would change."""
+    prices = ["24.95", "29.95", "1,800", "22.95", "44.95"]
+    rows = ["id;price", *(f"{number};{price}" for number, price in enumerate(prices, 2))]
+    file.write_text("\n".join(rows))
+    page.press("Import…")
+    page.one("#import_file").send_keys(str(file))
+    page.one("#import_cells_changed tr")
+    page.driver.save_screenshot(str(DOCS / "page-import.png"))
+    page.press("Close import")
 
 
 if __name__ == "__main__":

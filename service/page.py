@@ -7,6 +7,8 @@ from flask import Blueprint, Response, current_app, render_template, request
 
 from service import models, schemas
 from service.config import SERVICE_NAME
+from service.files.importing import MAX_FILE_BYTES
+from service.files.reading import MAX_ROWS
 from service.http import security_headers
 from service.http.json_body import JSON
 from service.openapi.components import HTML, SERVICE
@@ -18,6 +20,7 @@ blueprint = Blueprint("page", __name__)
 MODULES = sorted(path.name for path in Path(__file__).parent.glob("static/page/*.js"))
 # In the order of the page: from on sale to withdrawn.
 STATUSES = (models.Status.ACTIVE, models.Status.INACTIVE, models.Status.DISABLED)
+FILES = {"MAX_FILE_BYTES": MAX_FILE_BYTES, "MAX_ROWS": MAX_ROWS}
 
 
 @blueprint.get("/")
@@ -32,7 +35,12 @@ def get_service() -> Response:
 
 def _page() -> Response:
     page = render_template(
-        "index.html", models=models, schemas=schemas, statuses=STATUSES, modules=MODULES
+        "index.html",
+        models=models,
+        schemas=schemas,
+        files=FILES,
+        statuses=STATUSES,
+        modules=MODULES,
     )
     return Response(
         page,

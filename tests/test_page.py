@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
 from service import demo
+from service.files.importing import MAX_FILE_BYTES
+from service.files.reading import MAX_ROWS
 from service.models import (
     CATEGORY_LENGTH,
     DESCRIPTION_LENGTH,
@@ -144,6 +146,7 @@ def test_the_title_says_what_it_is_about(page: str) -> None:
         ("product_rating", {"data-max": MAX_RATING, "data-decimals": 0}),
         ("search_text", {"maxlength": MAX_SEARCH_LENGTH}),
         ("filter_category", {"maxlength": MAX_SEARCH_LENGTH}),
+        ("import_file", {"data-max-bytes": MAX_FILE_BYTES, "data-max-rows": MAX_ROWS}),
     ],
 )
 def test_the_limits_are_those_of_the_service(

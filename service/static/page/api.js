@@ -3,6 +3,8 @@ import { newToken, token } from "./token.js";
 
 const PRODUCTS = document.body.dataset.products;
 const PATIENCE_MS = 30_000;
+// The service itself waits a minute for a file.
+const FILE_PATIENCE_MS = 120_000;
 const UNREACHABLE = "The service cannot be reached. Nothing you typed is lost.";
 
 // An answer of 400 and above, or none at all (status 0).
@@ -29,15 +31,15 @@ export async function send(method, path, options = {}) {
   return read(answer);
 }
 
-async function attempt(method, path, { body, signal, keepalive = false, ...conditions }) {
+async function attempt(method, path, { body, signal, type, keepalive = false, ...conditions }) {
   const used = method === "GET" ? null : token();
-  const patience = AbortSignal.timeout(PATIENCE_MS);
+  const patience = AbortSignal.timeout(type ? FILE_PATIENCE_MS : PATIENCE_MS);
   try {
     const response = await fetch(path, {
       method,
-      headers: headers({ body, used, ...conditions }),
+      headers: headers({ type: type ?? (body && "application/json"), used, ...conditions }),
       keepalive,
-      body: body && JSON.stringify(body),
+      body: type ? body : body && JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
     return { used, response, text: await response.text() };
@@ -47,9 +49,9 @@ async function attempt(method, path, { body, signal, keepalive = false, ...condi
   }
 }
 
-function headers({ body, used, etag, key }) {
+function headers({ type, used, etag, key }) {
   const all = {
-    "Content-Type": body && "application/json",
+    "Content-Type": type,
     "If-Match": etag,
     "Idempotency-Key": key,
     Authorization: used && `Bearer ${used}`,
@@ -86,6 +88,20 @@ export const get = (id, signal) => send("GET", pathOf(id), { signal });
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
 export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
+
+// A file is {type, body}. Its plan changes nothing; the plan's tag has it carried out.
+const importPath = (query) => `${PRODUCTS}/import${query && `?${query}`}`;
+export const plan = (query, file, signal) =>
+  send("POST", importPath([query, "dry_run=true"].filter(Boolean).join("&")), { ...file, signal });
+export const carryOut = (query, file, etag, key) =>
+  send("POST", importPath(query), { ...file, etag, key });
+export const exportPath = (ending, query) => `${PRODUCTS}.${ending}${query && `?${query}`}`;
+
+// Returns a key for a request that may be repeated.
+export function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 // Changes nothing: finds out whether it would be allowed, and whether it is still the same.
 export const probe = (id, etag) => change(id, {}, etag);

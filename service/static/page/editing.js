@@ -147,7 +147,7 @@ export async function save({ andNew = false } = {}) {
     refuse(session, faults);
     return;
   }
-  const key = session.key ?? crypto.randomUUID?.() ?? null;
+  const key = session.key ?? api.newKey();
   set({ editor: { ...sessions.saving(session), key } });
   update(states.say, "Saving…");
   try {

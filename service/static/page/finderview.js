@@ -1,8 +1,9 @@
-// Draws the search box, the filters, the facets and the saved views.
+// Draws the search box, the filters, the facets, the exports and the saved views.
+import { exportPath } from "./api.js";
 import { byId, make, part, setFault, setText, setValue } from "./dom.js";
 import { STATUS_NAMES, flat } from "./members.js";
 import { count, money, price } from "./numbers.js";
-import { FILTERS, addressOf, filtersSet } from "./query.js";
+import { EXPORTED, FILTERS, addressOf, asked, filtersOf, filtersSet, isNarrowed } from "./query.js";
 
 const MARKED = ["min_price", "max_price", "min_rating"];
 const PAGE_SIZES = ["25", "50", "100"];
@@ -130,6 +131,26 @@ function showSuggestion(product) {
     place.append(`Product ${product.id}: `, link, details);
   }
 }
+
+function exportedText(total, isNarrowed) {
+  const products = total === 1 ? "product" : "products";
+  const number = total === null ? "" : `${count(total)} `;
+  const matching = total === 1 ? " that matches" : " that match";
+  return isNarrowed ? `The ${number}${products}${matching}` : `All ${number}${products}`;
+}
+
+export const showExport = part(
+  ({ query, facets }) => [query, facets],
+  (state, query, facets) => {
+    const isKnown = facets.state === "ready" && facets.key === filtersOf(query);
+    setText(byId("export_count"), exportedText(isKnown ? facets.total : null, isNarrowed(query)));
+    for (const link of byId("export_menu").querySelectorAll("a")) {
+      const { dialect, ending } = link.dataset;
+      const parts = [asked(query, EXPORTED), dialect && `dialect=${dialect}`];
+      link.href = exportPath(ending, parts.filter(Boolean).join("&"));
+    }
+  },
+);
 
 export const showViews = part(
   ({ views }) => [views],

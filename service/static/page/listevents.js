@@ -77,7 +77,7 @@ function closeMenu(id) {
 }
 
 function listenToMenus() {
-  for (const id of ["category_menu", "views_menu"]) {
+  for (const id of ["category_menu", "export_menu", "views_menu"]) {
     on(id, "keydown", (event) => {
       if (event.key === "Escape" && !event.isComposing) {
         event.stopPropagation();
@@ -90,6 +90,7 @@ function listenToMenus() {
       menu.open = menu.contains(target) || !target.isConnected;
     }
   });
+  click("export_menu", ({ target }) => target.matches("a") && closeMenu("export_menu"));
   click("save-view-btn", saveView);
   on("view_name", "keydown", (event) => {
     if (event.key === "Enter" && !event.isComposing) {

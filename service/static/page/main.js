@@ -5,6 +5,7 @@ import * as deletion from "./deletion.js";
 import { byId } from "./dom.js";
 import * as editing from "./editing.js";
 import { listenToDialogs } from "./dialogevents.js";
+import { listenToImport } from "./importevents.js";
 import { listenToList } from "./listevents.js";
 import { isNarrow } from "./focus.js";
 import { MEMBERS } from "./members.js";
@@ -24,6 +25,11 @@ function rules() {
   );
   const { price, rating } = all;
   return { rules: all, filterRules: { min_price: price, max_price: price, min_rating: rating } };
+}
+
+function fileLimits() {
+  const { maxBytes, maxRows } = byId("import_file").dataset;
+  return { bytes: Number(maxBytes), rows: Number(maxRows) };
 }
 
 // The message and what it offers
@@ -101,7 +107,8 @@ window.addEventListener("popstate", commands.followHistory);
 
 listenToList();
 listenToDialogs();
+listenToImport();
 onUpdate(show);
-set({ ...rules(), hasToken: token() !== null });
+set({ ...rules(), fileLimits: fileLimits(), hasToken: token() !== null });
 views.load();
 commands.start();

@@ -10,14 +10,17 @@ export function formats(locales) {
   const money = new Intl.NumberFormat(locales, { ...price, style: "currency", currency: "USD" });
   const plain = new Intl.NumberFormat(locales, { ...price, useGrouping: false });
   const count = new Intl.NumberFormat(locales);
+  const share = { style: "percent", signDisplay: "exceptZero", maximumFractionDigits: 1 };
+  const percent = new Intl.NumberFormat(locales, share);
   return {
     money: (value) => money.format(value),
     price: (value) => plain.format(value),
     count: (value) => count.format(value),
+    percent: (value) => percent.format(value),
   };
 }
 
-export const { money, price, count } = formats(globalThis.navigator?.languages);
+export const { money, price, count, percent } = formats(globalThis.navigator?.languages);
 
 // Returns the digits of a number with a point, such as "1234.56"; null if it is none, and
 // {doubt: [one, other]} if it may mean two numbers.

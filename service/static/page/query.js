@@ -13,7 +13,8 @@ export const DEFAULTS = {
   page: "1",
 };
 export const FILTERS = ["q", "category", "status", "min_price", "max_price", "min_rating"];
-const ASKED = [...FILTERS, "sort", "limit", "cursor"];
+export const EXPORTED = [...FILTERS, "sort"];
+const ASKED = [...EXPORTED, "limit", "cursor"];
 
 // Returns the query and the product of an address.
 export function parse(search) {

@@ -1,4 +1,5 @@
 // The whole state of the page as one object, and the pure functions that return the next one.
+import { isUnfinished } from "./importsession.js";
 import { textOf } from "./members.js";
 import { DEFAULTS, filtersOf } from "./query.js";
 import { blankSession, followed } from "./session.js";
@@ -25,6 +26,9 @@ export const initial = {
   picture: null, // {src, name}: the one that is shown large
   run: null, // {title, done, total, isStopped}
   result: null, // {title, rows: [{product, text, reason}]}
+  importing: null, // see importsession.js
+  productNames: {}, // by id, of those that an import would change
+  fileLimits: {}, // {bytes, rows} of a file
   message: { text: "", kind: "info", offers: {} },
   dialogs: [], // questions that wait for an answer, the last one on top
   hasToken: false,
@@ -176,7 +180,13 @@ export function answeredDialog(state, dialog) {
 
 // Whether something is lost if the page is left now.
 export const isBusy = (state) =>
-  Boolean(state.pending || state.run || state.leaving.length || isInlineDirty(state));
+  Boolean(
+    state.pending ||
+      state.run ||
+      state.leaving.length ||
+      isInlineDirty(state) ||
+      isUnfinished(state.importing),
+  );
 
 export const isInlineDirty = ({ inline }) =>
   inline !== null && inline.text !== textOf(inline.member, inline.seen[inline.member]);

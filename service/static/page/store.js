@@ -20,11 +20,14 @@ function showAll() {
   }
   isShowing = true;
   let shown;
-  do {
-    shown = state;
-    show(shown);
-  } while (shown !== state);
-  isShowing = false;
+  try {
+    do {
+      shown = state;
+      show(shown);
+    } while (shown !== state);
+  } finally {
+    isShowing = false;
+  }
 }
 
 export const set = (changes) => update((before) => ({ ...before, ...changes }));

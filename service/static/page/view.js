@@ -3,7 +3,8 @@ import { showBulkDialog, showPictureDialog, showResult } from "./bulkview.js";
 import { showDialogs } from "./dialogview.js";
 import { byId, part, setText } from "./dom.js";
 import { showEditor } from "./editorview.js";
-import { showFacets, showFilters, showViews } from "./finderview.js";
+import { showExport, showFacets, showFilters, showViews } from "./finderview.js";
+import { showImport } from "./importview.js";
 import { showCount, showList, showPager, showSelection } from "./listview.js";
 import { isSaved } from "./session.js";
 
@@ -63,7 +64,7 @@ const showTop = part(
 const PARTS = [
   ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
   ...[showList, showPager, showSelection, showEditor, showBulkDialog, showResult],
-  ...[showPictureDialog, showDialogs],
+  ...[showPictureDialog, showExport, showImport, showDialogs],
 ];
 
 export function show(state) {
