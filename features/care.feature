@@ -186,6 +186,14 @@ Feature: With care
     And the row of "Enamel mug" is marked as new
     And the title of the page is about "Enamel mug"
 
+  Scenario: Nothing is left of what held the place of the list
+    Given these products
+      | name       |
+      | Copper pot |
+    And I have the catalogue open
+    Then I see "Copper pot"
+    And nothing holds the place of a product
+
   Scenario: The number of rows in the address is shown
     Given I have the catalogue open with 7 rows
     Then "page size" is "7"

@@ -150,8 +150,8 @@ Feature: Files
       {Copper pot},1,2
       """
     Then the faults are
-      | kind                                  | rows  |
-      | Price: is a second column for price 1 | Row 1 |
+      | kind                                                                                      | rows  |
+      | Price: is a second column for price: ignore one of them, or rename it in the file 1 | Row 1 |
     And "Leave out" cannot be pressed
     When I press "Columns…"
     Then the columns are

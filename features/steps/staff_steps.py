@@ -304,6 +304,11 @@ def is_marked(context: Context, name: str) -> None:
     context.page.one(f"{context.page.row(name)} .fresh")
 
 
+@then("nothing holds the place of a product")
+def no_placeholder(context: Context) -> None:
+    context.page.expect(lambda: context.page.all(".skeleton"), [], "the placeholders")
+
+
 @then("no picture is given")
 def no_picture(context: Context) -> None:
     context.picture = context.page.one("#preview[data-state='empty']").screenshot_as_base64

@@ -5,13 +5,15 @@ const MOST_LISTED = 200;
 const PRICE_FIRST = ["price", ...MEMBERS.filter((member) => member !== "price")];
 const SEVERAL = "several products have this name";
 // What the service says to programs, in the words of the page.
+const SECOND = /^is a second column for .*/;
 const TOLD = {
   "is not the present ETag: the product was changed":
     "the product was changed after this file was exported: export it again",
   "is not a column of a product; map it, or ignore it": "is not known: say what it is, or ignore it",
 };
 
-export const changesOf = ({ create, update }) => create + update;
+const told = (detail) =>
+  TOLD[detail] ?? detail.replace(SECOND, "$&: ignore one of them, or rename it in the file");
 
 // Returns [{row, id, member, before, after, share}] of the cells that change: `share` is the
 // relative change of a price, null where it was 0.
@@ -35,10 +37,10 @@ export const createdRows = ({ changes }) => changes.filter(({ id }) => id === nu
 export function groups(faults) {
   const found = new Map();
   for (const fault of faults) {
-    const told = { ...fault, detail: TOLD[fault.detail] ?? fault.detail };
-    const detail = told.detail.replace(/\d[\d.,]*/g, "…");
-    const key = JSON.stringify([told.column, detail]);
-    found.set(key, [...(found.get(key) ?? []), told]);
+    const own = { ...fault, detail: told(fault.detail) };
+    const detail = own.detail.replace(/\d[\d.,]*/g, "…");
+    const key = JSON.stringify([own.column, detail]);
+    found.set(key, [...(found.get(key) ?? []), own]);
   }
   return [...found.values()].map((same) => ({
     column: same[0].column,
@@ -56,8 +58,8 @@ function kindOf(details) {
 export function faultsByRow(faults) {
   const found = new Map();
   for (const { column, detail, row } of faults) {
-    const told = [column, TOLD[detail] ?? detail].filter(Boolean).join(" ");
-    found.set(row, [found.get(row), told].filter(Boolean).join("; "));
+    const text = [column, told(detail)].filter(Boolean).join(" ");
+    found.set(row, [found.get(row), text].filter(Boolean).join("; "));
   }
   return found;
 }

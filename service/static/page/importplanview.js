@@ -91,7 +91,8 @@ const drawThere = part(
     byId("import_there").hidden = !there || there.count === 0;
     if (there?.failure) {
       setText(byId("import_there_title"), "This file only creates products");
-      setText(byId("import_there_text"), `Whether there are products of these names could not be found out: ${there.failure.message}`);
+      const unknown = "Whether there are products of these names could not be found out";
+      setText(byId("import_there_text"), `${unknown}: ${there.failure.message}`);
     } else if (there) {
       setText(
         byId("import_there_title"),
@@ -175,7 +176,8 @@ function title(words, listed, all) {
 function changedRow({ row, member, before, after, share }, product) {
   const texts = [shown(member, before, after), shown(member, after, before)];
   const line = tableRow([row, product, LABELS[member], ...texts]);
-  line.toggleAttribute("data-large", Math.abs(share ?? 0) >= LARGE_JUMP || (member === "price" && share === null));
+  const isFromNothing = member === "price" && share === null;
+  line.toggleAttribute("data-large", isFromNothing || Math.abs(share) >= LARGE_JUMP);
   if (share) {
     line.lastChild.append(" ", make("small", percent(share)));
   }

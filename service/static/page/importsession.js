@@ -83,9 +83,10 @@ export function queryOf({ columns, match, charset }) {
 }
 
 // A product is found by its name, or by its id.
-const readAs = ({ member }, match) => (member === "id" && match === "name" ? "" : member);
+export const readAs = ({ member }, match) => (member === "id" && match === "name" ? "" : member);
 
-const isOnce = ({ heading }, i, all) =>
+// A column of the same heading as one before is read as that one.
+export const isOnce = ({ heading }, i, all) =>
   all.findIndex((other) => normalized(other.heading) === normalized(heading)) === i;
 
 export const ignored = ({ columns, match }) =>
@@ -113,4 +114,4 @@ export const mayApply = (session) =>
 
 // Whether a person has given something that leaving the page would lose.
 export const isUnfinished = (session) =>
-  session !== null && session.isShown && session.step !== "done" && (session.file !== null || session.pasted !== "");
+  Boolean(session?.isShown) && session.step !== "done" && Boolean(session.file || session.pasted);

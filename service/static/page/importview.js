@@ -3,7 +3,7 @@ import { toggle } from "./dialogview.js";
 import { byId, copyOf, make, part, setText, setValue } from "./dom.js";
 import { drawPlan } from "./importplanview.js";
 import { createdProducts } from "./importplan.js";
-import { mayApply } from "./importsession.js";
+import { isOnce, mayApply, readAs } from "./importsession.js";
 import { count } from "./numbers.js";
 import { addressOf } from "./query.js";
 
@@ -120,10 +120,10 @@ function drawColumnRows(columns, match) {
     body.dataset.key = key;
     body.replaceChildren(...columns.map(columnRow));
   }
-  columns.forEach(({ member }, i) => {
+  columns.forEach((column, i) => {
     const select = body.rows[i].querySelector("select");
-    setValue(select, member === "id" && match === "name" ? "" : member);
-    select.disabled = member === "id" && match === "name";
+    setValue(select, readAs(column, match));
+    select.disabled = readAs(column, match) !== column.member || !isOnce(column, i, columns);
   });
 }
 

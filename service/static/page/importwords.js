@@ -1,10 +1,12 @@
 // What is told of an import that failed.
 
 // Whether the import may have been carried out all the same.
-export const isUnknown = ({ status }) => status === 0 || status === 408 || status === 409 || status >= 500;
+export const isUnknown = ({ status }) => [0, 408, 409].includes(status) || status >= 500;
 
-const tooLarge = ({ bytes, rows }, count) =>
-  `The file is too large: it may have ${count(rows)} rows and ${count(Math.floor(bytes / 2 ** 20))} MiB. Split it into several files.`;
+function tooLarge({ bytes, rows }, count) {
+  const limits = `${count(rows)} rows and ${count(Math.floor(bytes / 2 ** 20))} MiB`;
+  return `The file is too large: it may have ${limits}. Split it into several files.`;
+}
 
 // Returns why an import was not planned or, if `isApplying`, not carried out. Nothing is lost.
 export function wordsOf({ status, message }, limits, count, isApplying = false) {

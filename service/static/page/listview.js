@@ -22,6 +22,7 @@ export const showList = part(
 
 // Keeps the rows that are there, and with them the focus.
 function drawRows(rows, state) {
+  results.querySelectorAll(".skeleton").forEach((line) => line.remove());
   const there = new Map([...results.rows].map((line) => [line.dataset.id, line]));
   const focused = document.activeElement;
   let place = results.firstElementChild;

@@ -3,6 +3,9 @@
 
 const MARKS = { "utf-8": [0xef, 0xbb, 0xbf], "utf-16le": [0xff, 0xfe], "utf-16be": [0xfe, 0xff] };
 const WORKBOOKS = [[0x50, 0x4b, 3, 4], [0xd0, 0xcf, 0x11, 0xe0]];
+const WORKBOOK =
+  "This is an Excel workbook. In Excel choose “Save as” and “CSV UTF-8”, and import that file.";
+const NO_TEXT = "This file is no text: it may be a picture, a PDF or a workbook. Save it as CSV.";
 const SEPARATORS = [",", ";", "\t"];
 const COLUMNS = ["id", "name", "img_url", "description", "price", "rating", "category", "status", "etag"];
 const MOST_UNCLOSED = 100;
@@ -31,10 +34,10 @@ const begins = (bytes, start) => start.every((byte, i) => bytes[i] === byte);
 export function readText(bytes, charset) {
   const mark = Object.keys(MARKS).find((name) => begins(bytes, MARKS[name]));
   if (WORKBOOKS.some((start) => begins(bytes, start))) {
-    return { fault: "This is an Excel workbook. In Excel choose “Save as” and “CSV UTF-8”, and import that file." };
+    return { fault: WORKBOOK };
   }
   if (!mark && bytes.includes(0)) {
-    return { fault: "This file is no text: it may be a picture, a PDF or a workbook. Save it as CSV." };
+    return { fault: NO_TEXT };
   }
   return decoded(bytes, mark ?? (charset || "utf-8"));
 }
