@@ -207,7 +207,7 @@ function listenToTable() {
   for (const where of ["first", "prev", "next"]) {
     click(`${where}-btn`, () => {
       commands.turn(where);
-      byId("list").scrollTo({ top: 0 });
+      byId("list_scroll").scrollTo({ top: 0 });
     });
   }
   click("list-retry-btn", () => commands.loadList());
