@@ -30,6 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from service.database import Base
+from service.database.dialects import Differing
 from service.database.engine import SIGNED_TABLE
 from service.database.postgresql import XID8
 from service.database.text import INVISIBLE
@@ -62,29 +63,17 @@ def _length(column: str, maximum: int) -> CheckConstraint:
     return CheckConstraint(f"length({column}) <= {maximum}", name=f"{column}_length")
 
 
-class IsVisible(FunctionElement[bool]):
-    """The condition that a column has at least one visible character."""
-
-    inherit_cache = True
-
-
-@compiles(IsVisible, "postgresql")
-def _matches(element: IsVisible, compiler: SQLCompiler, **kw: Any) -> str:
-    column = compiler.process(element.clauses, **kw)
-    return f"{column} ~ '[!-~]' OR is_visible({column})"
-
-
-@compiles(IsVisible, "sqlite")
-def _matches_glob(element: IsVisible, compiler: SQLCompiler, **kw: Any) -> str:
-    column = compiler.process(element.clauses, **kw)
-    # GLOB takes U+FFFE and U+FFFF for U+FFFD, which is visible.
-    rest = f"replace(replace({column}, '\ufffe', ''), '\uffff', '')"
-    invisible = INVISIBLE.replace("\ufffe-\uffff", "")
-    return f"{column} GLOB '*[!-~]*' OR {rest} GLOB '*[^{invisible}]*'"
-
-
 def _visible(column: str) -> CheckConstraint:
-    return CheckConstraint(IsVisible(literal_column(column)), name=f"{column}_visible")
+    """Return the constraint that a column has at least one visible character."""
+    # GLOB takes U+FFFE and U+FFFF for U+FFFD, which is visible.
+    rest = "replace(replace({0}, '\ufffe', ''), '\uffff', '')"
+    invisible = INVISIBLE.replace("\ufffe-\uffff", "")
+    condition = Differing(
+        "{0} ~ '[!-~]' OR is_visible({0})",
+        f"{{0}} GLOB '*[!-~]*' OR {rest} GLOB '*[^{invisible}]*'",
+        literal_column(column),
+    )
+    return CheckConstraint(condition, name=f"{column}_visible")
 
 
 def _range(column: str, minimum: int, maximum: int | Decimal) -> CheckConstraint:

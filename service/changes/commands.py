@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, cast, delete, exists, or_, select,
 from service.common.cli_commands import one_line_errors
 from service.database import execute, in_transaction
 from service.database.dialects import Differing
-from service.database.lists import one_of
+from service.database.lists import OneOf
 from service.database.times import earlier, now, parsed, rfc3339
 from service.models import change_log, changes
 
@@ -29,7 +29,7 @@ _batch = (
     .order_by(changes.c.seq)
     .limit(BATCH_SIZE)
 )
-_delete = delete(changes).where(one_of(changes.c.seq, bindparam("batch")))
+_delete = delete(changes).where(OneOf(changes.c.seq, bindparam("batch")))
 
 
 def init_app(app: Flask) -> None:
@@ -54,7 +54,7 @@ def db_prune(days: int) -> None:
 
 
 def _remove(cutoff: str) -> int:
-    is_older = or_(change_log.c.complete_since < _cutoff)
+    is_older = change_log.c.complete_since < _cutoff
     execute(update(change_log).where(is_older).values(complete_since=_cutoff), {"cutoff": cutoff})
     removed, after = 0, 0
     while batch := execute(_batch, {"cutoff": cutoff, "after": after}):

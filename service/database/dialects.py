@@ -10,7 +10,11 @@ from sqlalchemy.types import NullType, TypeEngine
 
 
 class Differing(FunctionElement[Any]):
-    """An expression with a template for each database, in which ``{0}`` is its first clause."""
+    """An expression with a template for each database, in which ``{0}`` is its first clause.
+
+    SQLAlchemy does not cache a statement with one. A subclass that has its own templates can say
+    ``inherit_cache = True``.
+    """
 
     inherit_cache = False
 

@@ -5,37 +5,27 @@ from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Connection, Select, Table, literal
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+
+from service.database.dialects import Differing
 
 INSERT = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
-class TryLock(FunctionElement[bool]):
-    """Takes a lock until the transaction ends; false if another transaction has it.
+class TryLock(Differing):
+    """Whether this transaction has the lock ``number``, a signed 64-bit one, until it ends.
 
-    On SQLite it is true: a transaction waits for the other one before its first statement.
+    On SQLite it has: a transaction waits for the other one before its first statement.
     """
 
-    name = "try_lock"
-    type = Boolean()
     inherit_cache = True
 
-
-def try_lock(number: int) -> TryLock:
-    """Return the condition that this transaction has the lock ``number``, a signed 64-bit one."""
-    return TryLock(literal(number))
-
-
-@compiles(TryLock, "postgresql")
-def _try_advisory_lock(element: TryLock, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"pg_try_advisory_xact_lock({compiler.process(element.clauses, **kw)})"
-
-
-@compiles(TryLock, "sqlite")
-def _is_only_writer(element: TryLock, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"({compiler.process(element.clauses, **kw)} IS NOT NULL)"
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            "pg_try_advisory_xact_lock({0})",
+            "({0} IS NOT NULL)",
+            literal(number),
+            type_=Boolean(),
+        )
 
 
 def insert_or_update(

@@ -4,35 +4,26 @@ On PostgreSQL it travels with the statement that makes the change, as settings o
 On SQLite the triggers of the service's connections ask for it (service/database/sqlite.py).
 """
 
-from typing import Any
-
 from flask import has_request_context, request
-from sqlalchemy import Connection, Text, bindparam, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import BindParameter, Connection, Text, bindparam, select
+
+from service.database.dialects import Differing
 
 
-class Signed(FunctionElement[str]):
+class Signed(Differing):
     """Sets the signature; an AFTER trigger runs when RETURNING has been evaluated."""
 
-    name = "signed"
-    type = Text()
     inherit_cache = True
 
-
-@compiles(Signed, "postgresql")
-def _set_config(element: Signed, compiler: SQLCompiler, **kw: Any) -> str:
-    writer, request_id = (compiler.process(clause, **kw) for clause in element.clauses)
-    return (
-        f"set_config('service.writer', {writer}, true)"
-        f" || set_config('service.request_id', {request_id}, true)"
-    )
-
-
-@compiles(Signed, "sqlite")
-def _null(element: Signed, compiler: SQLCompiler, **kw: Any) -> str:
-    return "NULL"
+    def __init__(self, writer: BindParameter[str], request_id: BindParameter[str]) -> None:
+        super().__init__(
+            "set_config('service.writer', {0}, true)"
+            " || set_config('service.request_id', {1}, true)",
+            "NULL",
+            writer,
+            request_id,
+            type_=Text(),
+        )
 
 
 signed = Signed(bindparam("signature_writer", type_=Text), bindparam("signature_id", type_=Text))

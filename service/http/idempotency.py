@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Table, delete, literal, null, select, tuple_,
 from werkzeug.exceptions import BadRequest, Conflict, UnprocessableEntity
 
 from service.database import in_transaction
-from service.database.locks import insert_or_update, try_lock
+from service.database.locks import TryLock, insert_or_update
 from service.http.json_body import read_body
 
 KEPT_SECONDS = 24 * 60 * 60
@@ -115,7 +115,7 @@ class _Claim:
             connection,
             self._keys,
             [*row, "status", "headers", "body"],
-            select(*values).where(try_lock(int.from_bytes(lock, signed=True))),
+            select(*values).where(TryLock(int.from_bytes(lock, signed=True))),
             self._keys.c.expires_at <= self._now,
         )
         return connection.execute(statement.returning(literal(1))).first() is not None

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from service.database.lists import Joined, one_of
+from service.database.lists import Joined, OneOf
 from service.listing.cursor import Key
 from service.models import SEARCH_TEXT, ProductJSON, catalogue, like, product_json
 
@@ -35,11 +35,11 @@ CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
     # One value has a condition of its own: PostgreSQL uses the order of an index only with `=`,
     # not with `= ANY`. A category by price takes 0.2 ms instead of 68 ms at 300,000 products.
     "category": lambda category: _folded == category,
-    "categories": lambda categories: one_of(_folded, categories),
+    "categories": lambda categories: OneOf(_folded, categories),
     "no_category": lambda _: _category.is_(None),
-    "categories_or_none": lambda categories: or_(one_of(_folded, categories), _category.is_(None)),
+    "categories_or_none": lambda categories: or_(OneOf(_folded, categories), _category.is_(None)),
     "status": lambda status: _status == status,
-    "statuses": lambda statuses: one_of(_status, statuses),
+    "statuses": lambda statuses: OneOf(_status, statuses),
     "price": lambda price: catalogue.c.price == price,
     "min_price": lambda price: catalogue.c.price >= price,
     "max_price": lambda price: catalogue.c.price <= price,
@@ -47,8 +47,8 @@ CONDITIONS: dict[str, Callable[[BindParameter[Any]], ColumnElement[bool]]] = {
     "min_rating": lambda rating: catalogue.c.rating >= rating,
     "max_rating": lambda rating: catalogue.c.rating <= rating,
     "id": lambda id_: _id == id_,
-    "ids": lambda ids: one_of(_id, ids),
-    LISTED: lambda ids: one_of(_id, ids),
+    "ids": lambda ids: OneOf(_id, ids),
+    LISTED: lambda ids: OneOf(_id, ids),
 }
 
 
