@@ -2,11 +2,9 @@
 import * as bulk from "./bulk.js";
 import { answer } from "./dialogs.js";
 import { questionOf } from "./dialogview.js";
-import { byId } from "./dom.js";
+import { byId, on } from "./dom.js";
 import { now, set } from "./store.js";
 import { readable } from "./token.js";
-
-const on = (id, type, act) => byId(id).addEventListener(type, act);
 
 // The state closes a dialog, not the browser: so the two never differ.
 function onCancel(id, act) {

@@ -2,6 +2,10 @@
 
 export const byId = (id) => document.getElementById(id);
 
+export const on = (id, type, act) => byId(id).addEventListener(type, act);
+
+export const click = (id, act) => on(id, "click", act);
+
 // A copy of what is in a <template>.
 export const copyOf = (template) => byId(template).content.firstElementChild.cloneNode(true);
 

@@ -1,27 +1,25 @@
 // What a person does to import: choose, drop or paste, say how it is read, carry it out.
-import { byId } from "./dom.js";
+import { click, on } from "./dom.js";
 import { open as openProduct } from "./editing.js";
 import * as importing from "./importing.js";
 import { now } from "./store.js";
 
-const on = (id, type, act) => byId(id).addEventListener(type, act);
-
 // A button that is off says so, and does nothing.
-function click(id, act) {
-  on(id, "click", ({ currentTarget }) => currentTarget.getAttribute("aria-disabled") === "true" || act());
+function press(id, act) {
+  click(id, ({ currentTarget }) => currentTarget.getAttribute("aria-disabled") === "true" || act());
 }
 
 export function listenToImport() {
-  click("import-btn", importing.open);
+  press("import-btn", importing.open);
   listenToChoice();
   listenToColumns();
-  click("import-apply-btn", importing.apply);
-  click("import-columns-btn", importing.toColumns);
-  click("import-match-btn", importing.matchByName);
-  click("import-download-btn", importing.downloadFaulty);
-  click("import-back-btn", importing.toChoice);
-  click("import-close-btn", importing.close);
-  click("import-retry-btn", () => now().importing.failure.retry());
+  press("import-apply-btn", importing.apply);
+  press("import-columns-btn", importing.toColumns);
+  press("import-match-btn", importing.matchByName);
+  press("import-download-btn", importing.downloadFaulty);
+  press("import-back-btn", importing.toChoice);
+  press("import-close-btn", importing.close);
+  press("import-retry-btn", () => now().importing.failure.retry());
   on("import_skip", "change", ({ target }) => importing.leaveOut(target.checked));
   on("import_dialog", "cancel", cancel);
   on("import_dialog", "click", follow);
@@ -37,7 +35,7 @@ function listenToChoice() {
     target.value = "";
   });
   on("import_cells", "input", ({ target }) => importing.typeCells(target.value));
-  click("import-cells-btn", importing.takeCells);
+  press("import-cells-btn", importing.takeCells);
   document.addEventListener("dragover", (event) => isOfFile(event) && event.preventDefault());
   document.addEventListener("drop", drop);
 }
@@ -48,7 +46,7 @@ function listenToColumns() {
   on("import_columns", "change", ({ target }) => {
     importing.mapColumn(Number(target.dataset.place), target.value);
   });
-  click("import-plan-btn", () => importing.plan());
+  press("import-plan-btn", () => importing.plan());
 }
 
 const isOfFile = ({ dataTransfer }) => dataTransfer?.types.includes("Files");

@@ -1,7 +1,7 @@
 // What a person does about the list: search, filter, sort, turn, select, open, change in a row.
 import * as bulk from "./bulk.js";
 import * as commands from "./commands.js";
-import { byId } from "./dom.js";
+import { byId, click, on } from "./dom.js";
 import * as editing from "./editing.js";
 import { focusOn } from "./focus.js";
 import * as inline from "./inline.js";
@@ -13,8 +13,6 @@ const TYPING_MS = 100;
 const wide = matchMedia("(width >= 45rem)");
 let typing = 0;
 
-const on = (id, type, act) => byId(id).addEventListener(type, act);
-const click = (id, act) => on(id, "click", act);
 const rowOf = (target) => Number(target.closest("tr[data-id]")?.dataset.id);
 const isPlain = ({ button, ctrlKey, metaKey, shiftKey, altKey }) =>
   button === 0 && !ctrlKey && !metaKey && !shiftKey && !altKey;

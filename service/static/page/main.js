@@ -2,7 +2,7 @@
 import * as bulk from "./bulk.js";
 import * as commands from "./commands.js";
 import * as deletion from "./deletion.js";
-import { byId } from "./dom.js";
+import { byId, click } from "./dom.js";
 import * as editing from "./editing.js";
 import { listenToDialogs } from "./dialogevents.js";
 import { listenToImport } from "./importevents.js";
@@ -15,8 +15,6 @@ import { now, onUpdate, set, update } from "./store.js";
 import { changeToken, token } from "./token.js";
 import { show } from "./view.js";
 import * as views from "./views.js";
-
-const click = (id, act) => byId(id).addEventListener("click", act);
 
 // The limits are those of the service, which the page has in the fields.
 function rules() {
