@@ -4,6 +4,7 @@ import ctypes
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -53,6 +54,15 @@ class Server:
         pid = self.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    def figure(self, metric: str) -> int:
+        """Return a metric without labels, over all workers."""
+        with closing(self.connect()) as connection:
+            connection.request("GET", "/metrics")
+            figures = connection.getresponse().read().decode()
+        found = re.search(rf"^{metric} (\d+)", figures, re.MULTILINE)
+        assert found
+        return int(found[1])
 
     def is_listening(self) -> bool:
         """Return whether any of its processes takes connections."""

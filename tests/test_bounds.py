@@ -126,12 +126,7 @@ def seconds_to_ask(server: Server, path: str) -> float:
 
 def requests_in_progress(server: Server) -> int:
     """Return how many requests but this one are being answered."""
-    with closing(server.connect()) as connection:
-        connection.request("GET", "/metrics")
-        figures = connection.getresponse().read().decode()
-    found = re.search(r"^http_requests_in_progress (\d+)", figures, re.MULTILINE)
-    assert found
-    return int(found[1]) - 1
+    return server.figure("http_requests_in_progress") - 1
 
 
 def aborted(server: Server) -> list[dict[str, Any]]:
@@ -198,12 +193,18 @@ def long_postgresql_list(postgresql_server: str) -> Iterator[Flask]:
         yield app
 
 
-@pytest.fixture
-def sqlite(tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def one_product(folder: Path) -> Iterator[str]:
     """Give the URI of an SQLite catalogue of one product."""
-    uri = f"sqlite:///{tmp_path / 'products.db'}"
+    uri = f"sqlite:///{folder / 'products.db'}"
     with app_with_tables(uri) as app:
         insert_products(app, 1)
+        yield uri
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[str]:
+    with one_product(tmp_path) as uri:
         yield uri
 
 
@@ -218,11 +219,11 @@ def server(sqlite: str, tmp_path: Path) -> Iterator[Server]:
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run a service with one worker and one product for tests that do not measure memory."""
     folder = tmp_path_factory.mktemp("shared")
-    uri = f"sqlite:///{folder / 'products.db'}"
-    with app_with_tables(uri) as app:
-        insert_products(app, 1)
-        with serving(uri, folder / "log", WEB_CONCURRENCY="1") as server:
-            yield server
+    with (
+        one_product(folder) as uri,
+        serving(uri, folder / "log", WEB_CONCURRENCY="1") as server,
+    ):
+        yield server
 
 
 @dataclass
@@ -445,10 +446,9 @@ PARSED = {
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Give a service that looks at every header that it ever looks at."""
     folder = tmp_path_factory.mktemp("guarded")
-    uri = f"sqlite:///{folder / 'products.db'}"
-    with app_with_tables(uri) as app:
-        insert_products(app, 1)
-        with serving(
+    with (
+        one_product(folder) as uri,
+        serving(
             uri,
             folder / "log",
             WEB_CONCURRENCY="1",
@@ -456,8 +456,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             CORS_ORIGINS="https://shop.example.com",
             TRUSTED_HOSTS="localhost,127.0.0.1",
             TRUSTED_PROXIES="1",
-        ) as server:
-            yield server
+        ) as server,
+    ):
+        yield server
 
 
 def head(line: str, **headers: bytes) -> bytes:

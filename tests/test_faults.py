@@ -1,7 +1,6 @@
 """What clients see while something breaks: a real PostgreSQL, real servers, under load."""
 
 import os
-import re
 import resource
 import signal
 import socket
@@ -10,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -192,19 +191,9 @@ def server(module_app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def shop(app: Flask, postgresql: PostgreSQL, server: Server) -> Iterator[Shop]:
     with under_load(server, CLIENTS) as load:
         yield Shop(app, server, load, postgresql)
-    assert connections_in_use(server) == 0
+    assert server.figure("database_pool_in_use") == 0
     assert "Traceback" not in server.log.read_text()
     assert_every_outage_says_when_to_come_back(load)
-
-
-def connections_in_use(server: Server) -> int:
-    """Return how many connections have not been returned to the pools of the workers."""
-    with closing(server.connect()) as connection:
-        connection.request("GET", "/metrics")
-        metrics = connection.getresponse().read().decode()
-    found = re.search(r"^database_pool_in_use (\d+)", metrics, re.MULTILINE)
-    assert found
-    return int(found[1])
 
 
 def assert_every_outage_says_when_to_come_back(load: Load) -> None:
