@@ -330,6 +330,7 @@ def delete_product(product_id: int) -> Response:
     headers=("Link",),
     failures=(400, 410, 414, 503),
     parameters=CHANGES_PARAMETERS,
+    details={410: feed.UNKNOWN_PLACE},
 )
 def list_changes() -> Response:
     """List the products that have changed since a place, as they are now.

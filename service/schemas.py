@@ -1,7 +1,7 @@
 """Wire formats: the schemas of request bodies and query strings."""
 
 import re
-from collections.abc import Collection, Set
+from collections.abc import Collection, Iterable, Set
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, LiteralString, NotRequired
@@ -502,7 +502,7 @@ def _parse_query(
             values[name] = texts[0]
             if texts[1:]:
                 errors.append({"parameter": name, "detail": "must be given only once"})
-    return values, _unknown_errors(unknown, names) + errors
+    return values, unknown_errors(unknown, names) + errors
 
 
 def _combination_errors(values: dict[str, Any]) -> list[InputError]:
@@ -516,7 +516,8 @@ def _combination_errors(values: dict[str, Any]) -> list[InputError]:
     return errors
 
 
-def _unknown_errors(unknown: list[str], names: Collection[str]) -> list[InputError]:
+def unknown_errors(unknown: Iterable[str], names: Collection[str]) -> list[InputError]:
+    """Return the errors of parameters that are none of ``names``."""
     return [
         {
             "parameter": name,

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from service.common.error_handlers import InputError, InvalidRequest
+from service.common.error_handlers import InvalidRequest
 from service.files import COLUMNS, ETAG
 from service.files.encoding import is_known
 from service.files.reading import Options, normalized
 from service.http.json_body import parse_number
-from service.schemas import JSON_NUMBER
+from service.schemas import JSON_NUMBER, unknown_errors
 
 MAX_PARAMETERS = 1_000
 MAX_PERCENT = 10_000
@@ -106,11 +105,15 @@ def import_options(query_string: bytes, charset: str) -> tuple[Options, bool]:
 
     ``charset`` is the one of Content-Type. Raises ``InvalidRequest`` with all errors.
     """
+    pairs = _pairs(query_string)
+    unknown = dict.fromkeys(name for name, _ in pairs if name not in PARAMETERS)
+    errors = unknown_errors(unknown, PARAMETERS)
     values: dict[str, list[Any]] = {}
-    errors: list[InputError] = []
-    for name, text in _pairs(query_string):
+    for name, text in pairs:
+        if name in unknown:
+            continue
         try:
-            values.setdefault(name, []).append(_parameter(name).value_of(text))
+            values.setdefault(name, []).append(PARAMETERS[name].value_of(text))
         except ValueError as error:
             errors.append({"parameter": name, "detail": str(error)})
         if name != "column" and len(values.get(name, ())) > 1:
@@ -130,11 +133,3 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
     except ValueError:
         detail = f"must have at most {MAX_PARAMETERS} parameters"
         raise InvalidRequest([{"parameter": "query", "detail": detail}]) from None
-
-
-def _parameter(name: str) -> Parameter:
-    if name not in PARAMETERS:
-        similar = get_close_matches(name.lower(), PARAMETERS, n=1)
-        hint = f"; did you mean {similar[0]}?" if similar else ""
-        raise ValueError(f"is not a parameter{hint}")
-    return PARAMETERS[name]

@@ -74,9 +74,13 @@ _both = rows.join(old, old.c.id == rows.c.target)
 _either = rows.outerjoin(old, old.c.id == rows.c.target)
 
 
-def _has(*names: str) -> ColumnElement[bool]:
-    bits = sum(BITS[name] for name in names)
-    return rows.c.members.bitwise_and(bits) == bits
+def _has(name: str) -> ColumnElement[bool]:
+    return rows.c.members.bitwise_and(BITS[name]) != 0
+
+
+def _new(name: str) -> ColumnElement[Any]:
+    """Return the new value of a member in the type of the products."""
+    return cast(rows.c[name], products.c[name].type) if name == "status" else rows.c[name]
 
 
 def _stored(name: str, product: Any) -> ColumnElement[Any]:
@@ -136,26 +140,12 @@ _counts = select(
 ).select_from(_either)
 _insert = insert(products).from_select(
     MEMBERS,
-    select(
-        *(
-            cast(rows.c[name], products.c[name].type) if name == "status" else rows.c[name]
-            for name in MEMBERS
-        )
-    )
-    .where(_is_good, _is_new)
-    .order_by(rows.c.number),
+    select(*map(_new, MEMBERS)).where(_is_good, _is_new).order_by(rows.c.number),
 )
 _update = (
     update(products)
     .where(products.c.id == rows.c.target, _is_good, _changes(products))
-    .values(
-        {
-            name: case(
-                (_has(name), cast(rows.c[name], products.c[name].type)), else_=products.c[name]
-            )
-            for name in MEMBERS
-        }
-    )
+    .values({name: case((_has(name), _new(name)), else_=products.c[name]) for name in MEMBERS})
 )
 
 

@@ -366,7 +366,7 @@ LOWEST_PRICE_SCHEMA: Schema = {
     "properties": {
         "price": {
             "description": "the lowest price; null if the product was never active in the period",
-            "anyOf": [members(product)["price"], {"type": "null"}],
+            "anyOf": [PRICE, {"type": "null"}],
         },
         "from": TIME | {"description": "begin of the period"},
         "to": TIME | {"description": "end of the period: the latest reduction, or now"},

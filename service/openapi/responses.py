@@ -77,11 +77,7 @@ FAILURES = {
         IN_PROGRESS,
         headers=("Retry-After",),
     ),
-    status.HTTP_410_GONE: Failure(
-        "The place of the cursor is no longer known: begin again.",
-        "The changes since this cursor are no longer known: "
-        "take a new cursor, then read the whole list again",
-    ),
+    status.HTTP_410_GONE: Failure("The place of the cursor is no longer known: begin again."),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read again, and decide again.",
         "If-Match does not match the current representation",
