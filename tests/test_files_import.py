@@ -398,6 +398,32 @@ def test_faulty_json_lines_say_what_is_wrong_and_where(stocked: FlaskClient) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "query", "value"),
+    [
+        ('{"etag": "abc"}', "", "abc"),
+        ('{"id": 1, "etag": 5}', "", "5"),
+        ('{"id": 1, "price": null}', "", "null"),
+        ('{"price": 1}', "match=name", None),
+    ],
+)
+def test_a_fault_of_a_json_line_shows_what_the_line_has(
+    stocked: FlaskClient, line: str, query: str, value: str | None
+) -> None:
+    (fault,) = planned(stocked, line, query, content_type=JSON_LINES)["faults"]
+
+    assert fault["value"] == value
+
+
+def test_a_fault_shows_the_beginning_of_a_long_heading(stocked: FlaskClient) -> None:
+    long = "Price" + "_" * 100_000
+    file = f"id,{long}\n1,cheap\n2,1\n2,1\n"
+
+    plan = planned(stocked, file, "max_price_change=50")
+
+    assert {fault["column"] for fault in plan["faults"]} == {"id", long[:100] + "…"}
+
+
 def test_rows_can_find_their_products_by_name(stocked: FlaskClient) -> None:
     file = "name,price,img_url\nP2,5,https://img/2\nP4,6,https://img/4\n"
 
@@ -573,6 +599,9 @@ def test_a_plan_that_only_creates_cannot_be_applied_twice(client: FlaskClient) -
     assert send(client, file, If_Match=tag).status_code == 200
     assert send(client, file, If_Match=tag).status_code == 412
     assert len(listed(client)) == 1
+    client.delete("/products/1")
+    assert send(client, file, If_Match=tag).status_code == 412
+    assert listed(client) == []
 
 
 def test_an_import_can_be_repeated_by_its_key(client: FlaskClient) -> None:
@@ -633,10 +662,14 @@ def test_created_ids_are_in_the_order_of_rows(stocked: FlaskClient) -> None:
     ]
 
 
-def test_of_two_imports_of_the_same_plan_one_is_carried_out(app: Flask) -> None:
+CHANGING = "id,price\n" + "".join(f"{n},12\n" for n in range(300, 0, -1))
+CREATING = "name,img_url,price\n" + "".join(f"N{n},n,12\n" for n in range(300))
+
+
+@pytest.mark.parametrize("file", [CHANGING, CREATING], ids=["changing", "creating"])
+def test_of_imports_of_the_same_plan_at_once_one_is_carried_out(app: Flask, file: str) -> None:
     other = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "WEB_THREADS": 5})
     stock(app, *({"price": Decimal(10)} for _ in range(300)))
-    file = "id,price\n" + "".join(f"{n},12\n" for n in range(300, 0, -1))
     tag = send(other.test_client(), file, "dry_run=true").headers["ETag"]
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: send(other.test_client(), file, If_Match=tag), range(4)))

@@ -1,4 +1,4 @@
-"""What claims a row without waiting for another transaction: a lock, and INSERT … ON CONFLICT."""
+"""Locks that end with the transaction, and INSERT … ON CONFLICT."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +26,15 @@ class TryLock(Differing):
             literal(number),
             type_=Boolean(),
         )
+
+
+class Lock(Differing):
+    """Waits for the lock ``number``, and has it until the transaction ends; see ``TryLock``."""
+
+    inherit_cache = True
+
+    def __init__(self, number: int) -> None:
+        super().__init__("pg_advisory_xact_lock({0})", "{0}", literal(number))
 
 
 def insert_or_update(

@@ -39,10 +39,11 @@ from sqlalchemy import (
 )
 
 from service.database import insert_rows
+from service.database.locks import Lock
 from service.files import ETAG
 from service.files.reading import REQUIRED_MEMBERS, Fault, Options, Row, shown
 from service.http.preconditions import entity_tag
-from service.models import ProductJSON, catalogue, products
+from service.models import ProductJSON, catalogue, changes, products
 from service.schemas import DEFAULTS
 
 MEMBERS = ("name", "img_url", "description", "price", "rating", "category", "status")
@@ -50,6 +51,7 @@ MEMBERS = ("name", "img_url", "description", "price", "rating", "category", "sta
 BITS = {name: 1 << place for place, name in enumerate(MEMBERS)}
 REQUIRED_BITS = sum(BITS[name] for name in REQUIRED_MEMBERS)
 MAX_LISTED = 200
+IMPORT_LOCK = int.from_bytes(b"imports")
 BATCH_SIZE = 500
 
 rows = Table(
@@ -138,6 +140,10 @@ _counts = select(
     func.count().filter(_is_good),
     func.count().filter(rows.c.is_faulty),
 ).select_from(_either)
+_highest_ids = select(
+    select(func.max(products.c.id)).scalar_subquery(),
+    select(func.max(changes.c.product_id)).scalar_subquery(),
+)
 _insert = insert(products).from_select(
     MEMBERS,
     select(*map(_new, MEMBERS)).where(_is_good, _is_new).order_by(rows.c.number),
@@ -215,6 +221,8 @@ class Import:
         )
 
     def _find_targets(self, *, lock: bool) -> None:
+        if lock:  # of two imports that create the same, the second one sees what the first did
+            self.connection.execute(select(Lock(IMPORT_LOCK)))
         if self.options.match == "name":
             if lock:
                 self._lock(products.c.name.in_(select(rows.c.name)))
@@ -252,7 +260,8 @@ class Import:
         self.connection.execute(update(rows).where(condition).values(is_faulty=True))
 
     def _fault(self, number: int, column: str, value: str | None, detail: str) -> Fault:
-        return Fault(number, self._heading.headings.get(column, column), shown(value), detail)
+        heading = self._heading.headings.get(column, column)
+        return Fault(number, shown(heading), shown(value), detail)
 
     def _add(self, faults: list[Fault]) -> None:
         """Keep the faults of the first rows."""
@@ -323,10 +332,10 @@ class Import:
     def tag(self, plan: Plan) -> str:
         """Return the entity tag of the plan: a hash of all that would be written.
 
-        It includes the highest id, so that a plan that only creates differs after it was carried
-        out.
+        It includes the highest id of a product that is or was there, so that a plan that only
+        creates differs after it was carried out.
         """
-        highest = self.connection.execute(select(func.max(products.c.id))).scalar()
+        highest = max(filter(None, self.connection.execute(_highest_ids).one()), default=None)
         digest = blake2b(digest_size=16)
         digest.update(repr((plan.create, plan.update, plan.unchanged, highest)).encode())
         for batch in self._batches(_next_changes):

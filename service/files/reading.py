@@ -152,7 +152,8 @@ def _json_row(number: int, line: str, options: Options) -> Row:
     except InvalidRequest as error:
         detail = error.errors[0]["detail"]
         return Row(number, faults=[Fault(number, None, shown(line.rstrip()), detail)])
-    draft = _Draft(number, members, lambda name: _json_text(members.get(name)))
+    given = dict(members)
+    draft = _Draft(number, members, lambda name: _json_text(given[name]) if name in given else None)
     draft.details = {_member(each["pointer"]): each["detail"] for each in errors[:MAX_ERRORS]}
     tag = members.pop(ETAG, None)
     if isinstance(tag, str):
@@ -204,7 +205,7 @@ class _Draft:
         return Row(self.number, columns, names, tag, faults)
 
     def _fault(self, name: str, detail: str) -> Fault:
-        column = self.headings.get(name, name) or None
+        column = shown(self.headings.get(name, name)) or None
         return Fault(self.number, column, shown(self.text_of(name)), detail)
 
 
