@@ -203,6 +203,16 @@ def test_of_a_hundred_simultaneous_requests_one_creates(app: Flask) -> None:
     assert names(app.test_client()) == ["Kettle"]
 
 
+def test_the_answer_of_an_expired_key_is_not_given_while_the_key_is_used_again(
+    postgresql_app: Flask,
+) -> None:
+    post(postgresql_app.test_client(), "one", KETTLE)
+    execute(postgresql_app, "UPDATE idempotency_keys SET expires_at = 0")
+
+    with running_post(postgresql_app, "one") as client:
+        assert post(client, "one", KETTLE).status_code == 409
+
+
 def test_a_repetition_does_not_wait_for_the_first_request(postgresql_app: Flask) -> None:
     with running_post(postgresql_app, "one") as client:
         repeated = post(client, "one", product_body())

@@ -123,7 +123,9 @@ class _Claim:
     def kept_answer(self, connection: Connection) -> Response:
         """Return the kept answer."""
         columns = (self._keys.c[name] for name in ("fingerprint", "status", "headers", "body"))
-        kept = connection.execute(select(*columns).where(*self._is_own)).first()
+        # An expired one is that of a request that is being carried out now.
+        is_kept = self._keys.c.expires_at > self._now
+        kept = connection.execute(select(*columns).where(*self._is_own, is_kept)).first()
         if kept is None:
             raise InProgress
         if kept.fingerprint != self._fingerprint:
