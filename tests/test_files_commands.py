@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from service import create_app
 from tests.factories import product_body
-from tests.helpers import WAIT_SECONDS, wait_for
+from tests.helpers import WAIT_SECONDS, execute, wait_for
 from tests.test_cli_commands import at_a_terminal
 from tests.test_files_export import stock, stock_odd_texts
 
@@ -128,6 +128,25 @@ def test_a_wrong_argument_is_refused(
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_an_export_that_fails_is_one_line_and_leaves_no_file(
+    app: Flask, runner: FlaskCliRunner, tmp_path: Path
+) -> None:
+    stock(app, {})
+    result = runner.invoke(args=["products-export", str(tmp_path / "none" / "all.csv")])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "all.csv.part cannot be written: No such file or directory" in result.stderr
+
+    (tmp_path / "all.csv").mkdir()
+    result = runner.invoke(args=["products-export", str(tmp_path / "all.csv" / "x.csv")])
+    assert result.exit_code == 0
+
+    execute(app, "ALTER TABLE products RENAME TO lost")
+    result = runner.invoke(args=["products-export", str(tmp_path / "lost.csv")])
+    execute(app, "ALTER TABLE lost RENAME TO products")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_progress_is_shown_at_a_terminal(app: Flask, tmp_path: Path) -> None:

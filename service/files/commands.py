@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,19 +127,30 @@ def products_export(file: Path, dialect: str) -> None:
     listing = parse(b"")
     is_csv = _mimetype(file) == CSV
     pieces = csv_file(listing, DIALECTS[dialect]) if is_csv else json_lines_file(listing)
-    part = file.with_name(f"{file.name}.part")
     with one_line_errors():
         count = listing.count()
-    with (
-        part.open("wb") as stream,
-        one_line_errors(),
-        click.progressbar(length=count, label="Writing") as bar,
-    ):
-        for piece in pieces:
-            stream.write(piece)
-            bar.update(piece.count(b"\n"))  # about as many products
-    part.replace(file)
+        with (
+            _replaced(file) as stream,
+            click.progressbar(length=count, label="Writing") as bar,
+        ):
+            for piece in pieces:
+                stream.write(piece)
+                bar.update(piece.count(b"\n"))  # about as many products
     click.echo(f"Exported {count:,} products.")
+
+
+@contextmanager
+def _replaced(file: Path) -> Iterator[BinaryIO]:
+    """Give a new file, which replaces ``file`` only if the block succeeds."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        part.replace(file)
+    except OSError as error:
+        raise click.ClickException(f"{part} cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _mimetype(file: Path) -> str:
