@@ -221,18 +221,17 @@ def import_products() -> Response:
     charset = importing.require_file(request)
     options, is_dry_run = import_options(request.query_string, charset)
     key = idempotency.key_of(request)
-    with importing.slot(request):
-        if is_dry_run:
-            return importing.dry_run(request, options)
-        importing.require_plan(request)
+    if is_dry_run:
+        return importing.dry_run(request, options)
+    importing.require_plan(request)
 
-        def carry_out(connection: Connection) -> Response:
-            sign(connection)
-            return importing.carry_out(connection, request, options)
+    def carry_out(connection: Connection) -> Response:
+        sign(connection)
+        return importing.carry_out(connection, request, options)
 
-        if key is None:
-            return in_transaction(carry_out)
-        return idempotency.once(idempotency_keys, request, key, carry_out)
+    if key is None:
+        return in_transaction(carry_out)
+    return idempotency.once(idempotency_keys, request, key, carry_out)
 
 
 @blueprint.post("")
@@ -330,13 +329,13 @@ def delete_product(product_id: int) -> Response:
     headers=("Link",),
     failures=(400, 410, 414, 503),
     parameters=CHANGES_PARAMETERS,
-    details={410: feed.UNKNOWN_PLACE},
+    details={410: feed.UNKNOWN_CURSOR},
 )
 def list_changes() -> Response:
-    """List the products that have changed since a place, as they are now.
+    """List the products that have changed since a cursor, as they are now.
 
-    Without `since` the list is empty, and `Link` has the present place. Take it before you read
-    the whole list, and follow `next` from then on: no change is ever skipped, though one may be
+    Without `since` the list is empty, and `Link` has a new cursor. Take it before you read the
+    whole list, and follow `next` from then on: no change is ever skipped, though one may be
     seen twice. An empty list means that there is no further change now. After a 410, begin again.
     """
     query = changes_parameters(request.query_string)

@@ -322,7 +322,7 @@ class ChangesQuery(TypedDict, total=False):
     """The query parameters of the feed of changes."""
 
     since: Annotated[
-        str, Field(description="place from the `Link` header; missing: the present place")
+        str, Field(description="cursor from the `Link` header; missing: none, to get a new cursor")
     ]
     limit: Annotated[
         Limit,
@@ -342,7 +342,7 @@ class HistoryQuery(TypedDict, total=False):
         Limit,
         Field(description="maximum number of changes", json_schema_extra={"default": PAGE_SIZE}),
     ]
-    cursor: Annotated[str, Field(description="place from the `Link` header")]
+    cursor: Annotated[str, Field(description="cursor from the `Link` header")]
 
 
 class LowestPriceQuery(TypedDict, total=False):

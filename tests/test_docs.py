@@ -143,13 +143,13 @@ def test_the_follower_of_the_api_guide_keeps_a_true_copy(tmp_path: Path) -> None
                 wait_for(lambda: copied(tmp_path) == server.ask("GET", "/products")[1])
             server.ask("DELETE", f"/products/{number + 19}")
         with closing(sqlite3.connect(tmp_path / "copy.db")) as copy, copy:
-            copy.execute("UPDATE place SET address = ?", [gone(server)])
+            copy.execute("UPDATE feed SET next = ?", [gone(server)])
         with following(here, tmp_path):
             wait_for(lambda: copied(tmp_path) == server.ask("GET", "/products")[1])
 
 
 def gone(server: Server) -> str:
-    """Return the address of a place of another database."""
+    """Return the cursor of another database."""
     cursor = Cursor("", 0, Mark("1:1:", 0)).encode()
     return f"http://localhost:{server.port}/products/changes?since={cursor}"
 

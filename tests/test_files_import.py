@@ -509,6 +509,7 @@ def test_a_plan_lists_two_hundred_faults_and_changes(app: Flask, client: FlaskCl
         ("column=Preis", "column"),
         ("column=Preis:cost", "column"),
         ("column=:price", "column"),
+        ("column=Preis:price&column=PREIS:rating", "column"),
         ("match=id&match=id", "match"),
         ("matsch=id", "matsch"),
     ],
@@ -628,6 +629,12 @@ def test_a_dry_run_stores_nothing(stocked: FlaskClient) -> None:
     assert listed(stocked) == before
 
 
+def test_a_dry_run_does_not_wait_for_a_write(app: Flask) -> None:
+    with app.app_context(), transaction() as connection:
+        connection.execute(text("UPDATE products SET price = 1"))
+        assert counts(planned(app.test_client(), HEADING + ",A,a,,1,,,\n")) == (1, 0, 0, 0)
+
+
 def test_a_file_with_faults_is_imported_only_without_them(stocked: FlaskClient) -> None:
     file = "id,price\n1,5\n2,free\n"
     tag = send(stocked, file, "dry_run=true").headers["ETag"]
@@ -716,11 +723,13 @@ def test_imports_leave_a_thread_to_others(postgresql_app: Flask) -> None:
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
 
 
-def test_ten_thousand_rows_are_taken_and_more_are_413(stocked: FlaskClient) -> None:
-    rows = "1,5\n" * 10_000
+def test_ten_thousand_rows_are_taken_and_more_are_413(client: FlaskClient) -> None:
+    rows = "".join(f"{n},img,5\n" for n in range(10_000))
 
-    assert planned(stocked, f"id,price\n{rows}")["faulty"] == 10_000
-    response = send(stocked, f"id,price\n{rows}1,5\n", "dry_run=true")
+    created = imported(client, f"name,img_url,price\n{rows}")["created"]
+    rows = "".join(f"{each},6\n" for each in created)
+    assert imported(client, f"id,price\n{rows}")["updated"] == 10_000
+    response = send(client, f"id,price\n{rows}1,5\n", "dry_run=true")
 
     assert response.status_code == 413
     assert response.get_json()["detail"] == "The file has more than 10,000 rows"

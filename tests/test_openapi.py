@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import pytest
 import schemathesis
 from flask import Flask
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
@@ -147,6 +148,21 @@ def keep_to_places(query: dict[str, Any]) -> None:
         query["cursor"] = opaque.encode([9], history.CONTEXT)
 
 
+@pytest.mark.parametrize("column", ["Preis:price", "PRICE:price", "价格:price", "a:b:", "ё\n:etag"])
+def test_the_document_accepts_the_mapping_of_any_heading(
+    document: dict[str, Any], sqlite_app: Flask, column: str
+) -> None:
+    parameters = document["paths"]["/products/import"]["post"]["parameters"]
+    schema = next(each["schema"] for each in parameters if each.get("name") == "column")
+    query = {"dry_run": "true", "column": column}
+    response = sqlite_app.test_client().post(
+        "/products/import", query_string=query, data="name", content_type="text/csv"
+    )
+
+    assert Draft202012Validator(schema).is_valid([column])
+    assert response.status_code == 200
+
+
 @schemathesis.hook
 def before_call(
     context: schemathesis.HookContext,  # as schemathesis calls it
@@ -158,7 +174,7 @@ def before_call(
     A price has two decimals. A list is sorted by a column once. A range has its lower end first,
     and no rating is too high. A search has ten words, and a query with a page has short links. A
     cursor is of its sort and goes without offset; both need limit. A file has known columns,
-    and is in UTF-8. A place in the changes is one of this database.
+    and is in UTF-8. A cursor of the changes is one of this database.
     """
     if not case.meta or not case.meta.generation.mode.is_positive:
         return

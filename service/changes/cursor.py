@@ -1,4 +1,4 @@
-"""Cursors of the feed: an opaque place in the changes of one database."""
+"""Cursors of the feed: how far a client has read the changes of one database."""
 
 import re
 from itertools import accumulate, pairwise
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A place in the feed, which has what was committed between two marks, in one or more pages."""
+    """How far a client has read what was committed between two marks, in one or more pages."""
 
     identity: str
     """The record of changes that the other members are about."""

@@ -1,9 +1,9 @@
-"""The feed of changes: which products have changed since a place, and how they are now.
+"""The feed of changes: which products have changed since a cursor, and how they are now.
 
-A sequence does not give its numbers in the order in which transactions commit. To read what has a
-greater number than the last one would therefore miss what commits late: 3,543 of 12,463 changes of
-eight writers. The feed reads what one snapshot of the database has and an earlier one has not.
-SQLite has one writer at a time; its snapshots are numbers.
+The sequence `seq` does not follow the order of commits. A reader of all with a greater `seq` than
+the last one would miss transactions that commit late: with eight writers, 3,543 of 12,463 changes.
+The feed reads what is in one snapshot of the database and was not in an earlier one. SQLite has one
+writer at a time, so `seq` is enough there.
 """
 
 from hashlib import blake2b
@@ -29,7 +29,7 @@ from service.database.dialects import Differing
 from service.models import catalogue, change_log, changes, product_json
 
 INVALID_CURSOR = "must be a cursor from the Link header of the changes"
-UNKNOWN_PLACE = (
+UNKNOWN_CURSOR = (
     "The changes since this cursor are no longer known: "
     "take a new cursor, then read the whole list again"
 )
@@ -92,8 +92,8 @@ def _first(transactions: str) -> ScalarSelect[int]:
     return first.where(changes.c.seq > bindparam("floor"), is_one).scalar_subquery()
 
 
-# Those that were running at a mark may have smaller numbers than changes before it. A snapshot has
-# a list of them; it does not have those that began after all that had ended.
+# Transactions that were running at a mark may have changes with a smaller `seq` than those before
+# the mark. A snapshot lists the running ones, but only up to its xmax: later ones have begun since.
 _running = _first("{0} = ANY(ARRAY(SELECT pg_snapshot_xip({1})))")
 _begun = _first("{0} >= pg_snapshot_xmax({1}) AND {0} < pg_snapshot_xmax({2})")
 _begin = func.coalesce(
@@ -148,7 +148,7 @@ _changes = (
 def page(since: str | None, limit: int) -> tuple[str, str]:
     """Return a page of changes as a JSON array, and the cursor of the next page.
 
-    Raises ``InvalidRequest`` if ``since`` is damaged, and ``Gone`` if its place is not known.
+    Raises ``InvalidRequest`` if ``since`` is damaged, and ``Gone`` if it is no longer valid.
     """
     if since is None:
         return "[]", _present_cursor().encode()
@@ -172,7 +172,7 @@ def _read(cursor: Cursor, limit: int) -> tuple[list[str], Cursor]:
     rows = execute(_changes, {**_parameters(cursor), "limit": limit})
     identity, home, is_lost, snapshot, seq, count, last, *_ = rows[-1]
     if is_lost or _digest(identity, home) != cursor.identity:
-        raise Gone(UNKNOWN_PLACE)
+        raise Gone(UNKNOWN_CURSOR)
     until = Mark(snapshot, seq)
     products = [_json(*row[7:]) for row in rows if count]
     if count == limit:

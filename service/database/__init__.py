@@ -178,10 +178,13 @@ def _wrapped(
 
 
 @contextmanager
-def transaction() -> Iterator[Connection]:
-    """Open a connection and a transaction; commit on success, roll back on an exception."""
+def transaction(*, writes: bool = True) -> Iterator[Connection]:
+    """Open a connection and a transaction; commit on success, roll back on an exception.
+
+    Without ``writes`` it may write to temporary tables only; SQLite then lets others write.
+    """
     isolation = TRANSACTION_ISOLATION[db.engine.dialect.name]
-    with db.engine.connect().execution_options(**isolation) as connection:
+    with db.engine.connect().execution_options(**isolation, writes=writes) as connection:
         try:
             with connection.begin():
                 yield connection
@@ -192,9 +195,9 @@ def transaction() -> Iterator[Connection]:
 
 
 @_retry_if_rolled_back
-def in_transaction(work: Callable[[Connection], R]) -> R:
+def in_transaction(work: Callable[[Connection], R], *, writes: bool = True) -> R:
     """Call ``work`` in a transaction and return its result; it is called again for a retry."""
-    with transaction() as connection:
+    with transaction(writes=writes) as connection:
         return work(connection)
 
 

@@ -12,9 +12,10 @@ INSERT = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
 
 class TryLock(Differing):
-    """Whether this transaction has the lock ``number``, a signed 64-bit one, until it ends.
+    """Takes the lock ``number``, a signed 64-bit integer, until the transaction ends.
 
-    On SQLite it has: a transaction waits for the other one before its first statement.
+    It is false if another transaction has the lock. On SQLite it is always true, as transactions
+    that write run one after the other.
     """
 
     inherit_cache = True
@@ -29,7 +30,7 @@ class TryLock(Differing):
 
 
 class Lock(Differing):
-    """Waits for the lock ``number``, and has it until the transaction ends; see ``TryLock``."""
+    """Takes the lock ``number`` as ``TryLock``, but waits for another transaction to end."""
 
     inherit_cache = True
 

@@ -22,7 +22,7 @@ from service.database.text import search_key
 BUSY_SECONDS = 5
 # Of each connection. The largest one of a list takes 0.2 MB; to prepare one takes 50 µs.
 CACHED_STATEMENTS = 16
-# The limit of a statement, as PostgreSQL has it; it is looked at every few milliseconds.
+# The limit of a statement, as on PostgreSQL; checked every few milliseconds.
 STATEMENT_SECONDS = 5
 PROGRESS_INSTRUCTIONS = 100_000
 
@@ -56,7 +56,7 @@ def create_file(url: URL) -> None:
 
 
 def init_engine(engine: Engine) -> None:
-    """Configure each connection, and begin each transaction with BEGIN IMMEDIATE."""
+    """Configure each connection, and begin each transaction that writes with BEGIN IMMEDIATE."""
     event.listen(engine, "do_connect", _open_existing_file)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "checkout", _refuse_replaced)
@@ -112,7 +112,8 @@ def sign_changes(connection: sqlite3.Connection, table: str) -> None:
 def _begin_immediate(connection: Connection) -> None:
     """Take the write lock: a deferred transaction may fail when it first writes."""
     if _is_transaction(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        writes = connection.get_execution_options().get("writes", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _is_transaction(connection: Connection) -> bool:

@@ -7,7 +7,7 @@ COLUMNS = ("id", "name", "img_url", "description", "price", "rating", "category"
 TEXTS = ("name", "img_url", "description", "category")
 ETAG = "etag"
 
-# A spreadsheet would take such a text for a formula, strip it, or take an empty one for null.
-# One apostrophe in front of it prevents that; an import takes it away.
+# A text that begins so is exported with an apostrophe in front, and so is an empty one: a
+# spreadsheet would calculate or strip it, and null is an empty cell. An import removes it.
 APOSTROPHE = "'"
 NEEDS_APOSTROPHE = ("=", "+", "-", "@", APOSTROPHE, "\t", "\r", "\n")

@@ -14,7 +14,7 @@ from service.common.cli_commands import one_line_errors
 from service.database import transaction
 from service.files import CSV, JSON_LINES
 from service.files.export import DEFAULT_DIALECT, DIALECTS, csv_file, json_lines_file
-from service.files.parameters import MATCHES, known_charset, mapped_column, percentage
+from service.files.parameters import MATCHES, known_charset, mapped_columns, percentage
 from service.files.plan import Import, Plan
 from service.files.reading import Options, Row, read
 from service.listing.query import parse
@@ -40,12 +40,10 @@ def init_app(app: Flask) -> None:
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
-    """Return a callback of click that parses the text of an option, or each of its texts."""
+    """Return a callback of click that parses the text of an option, or all of its texts."""
 
     def callback(context: click.Context, option: click.Parameter, value: Any) -> Any:
         try:
-            if isinstance(value, tuple):
-                return tuple(map(parse, value))
             return parse(value) if value else value
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
@@ -67,7 +65,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
     "--column",
     multiple=True,
     metavar="HEADING:MEMBER",
-    callback=_parsed(mapped_column),
+    callback=_parsed(mapped_columns),
     help="Read a column of another name; HEADING: ignores it. Can be repeated.",
 )
 @click.option("--skip-faulty", is_flag=True, help="Leave faulty rows out.")
@@ -92,12 +90,16 @@ def products_import(file: Path, dry_run: bool, column: Any, **options: Any) -> N
     """
     settings = Options(members=dict(column), is_limited=False, **options)
     mimetype = _mimetype(file)
-    with file.open("rb") as stream, one_line_errors(), transaction() as connection:
-        work = Import(connection, settings)
+    with (
+        file.open("rb") as stream,
+        one_line_errors(),
+        transaction(writes=not dry_run) as connection,
+    ):
+        file_import = Import(connection, settings)
         with click.progressbar(length=file.stat().st_size, label="Reading") as bar:
-            work.load(_watched(read(stream, mimetype, settings), stream, bar))
+            file_import.load(_watched(read(stream, mimetype, settings), stream, bar))
         _say("Comparing with the products")
-        plan = work.plan(lock=not dry_run)
+        plan = file_import.plan(lock=not dry_run)
         _show_faults(plan)
         if dry_run:
             _show_counts("To create", "to update", plan)
@@ -105,9 +107,9 @@ def products_import(file: Path, dry_run: bool, column: Any, **options: Any) -> N
             raise click.ClickException(f"Nothing was imported: faulty rows: {plan.faulty:,}.")
         else:
             _say("Writing")
-            work.apply(list_ids=False)
+            file_import.apply(list_ids=False)
             _show_counts("Created", "updated", plan)
-        work.close()
+        file_import.close()
     if plan.faulty:
         sys.exit(1)
 

@@ -2,12 +2,12 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
 from threading import BoundedSemaphore
 from typing import Any
 
-from flask import Flask, Request, Response, current_app
+from flask import Flask, Request, Response, request
 from sqlalchemy import Connection
 from werkzeug.exceptions import (
     BadRequest,
@@ -27,11 +27,12 @@ from service.files.reading import Options, read
 from service.http.json_body import JSON, forget_body, read_body
 
 PATH = "/products/import"
+ENDPOINT = "files.import_products"
 MAX_FILE_BYTES = 8 * 1024 * 1024
 UNSUPPORTED = f"Content-Type must be {CSV} or {JSON_LINES}"
 ANOTHER_PLAN = "The file would change something else by now: plan it again"
 PLAN_REQUIRED = "If-Match is required: send the ETag of a dry run (dry_run=true), or * for any plan"
-# The details of failures that are not those of other requests.
+# The details of failures, where they differ from those of other requests.
 DETAILS = {
     status.HTTP_412_PRECONDITION_FAILED: ANOTHER_PLAN,
     status.HTTP_413_CONTENT_TOO_LARGE: f"The body is larger than {MAX_FILE_BYTES} bytes",
@@ -56,24 +57,29 @@ def faulty_message(rows: int) -> str:
 def init_app(app: Flask) -> None:
     """Bound the size of a file, and the imports that run at once, so that threads are left."""
     app.config["BODY_LIMITS"] = {PATH: MAX_FILE_BYTES}
-    app.extensions["imports"] = BoundedSemaphore(max(1, app.config["WEB_THREADS"] - 1))
+    slots = BoundedSemaphore(max(1, app.config["WEB_THREADS"] - 1))
+    view = app.view_functions[ENDPOINT]
+    app.view_functions[ENDPOINT] = _bounded(view, slots)
 
 
-@contextmanager
-def slot(request: Request) -> Iterator[None]:
-    """Hold one of the imports that may run at once; then release the memory of the file.
+def _bounded(view: Callable[..., Any], slots: BoundedSemaphore) -> Callable[..., Any]:
+    """Return the view, which raises ``ServiceUnavailable`` if too many requests are in it.
 
-    Raises ``ServiceUnavailable`` if too many are running.
+    It releases the memory of the file at its end.
     """
-    slots: BoundedSemaphore = current_app.extensions["imports"]
-    if not slots.acquire(blocking=False):
-        detail = "Other imports are running; try again later"
-        raise ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)
-    try:
-        yield
-    finally:
-        forget_body(request)
-        slots.release()
+
+    @wraps(view)
+    def bounded() -> Any:
+        if not slots.acquire(blocking=False):
+            detail = "Other imports are running; try again later"
+            raise ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)
+        try:
+            return view()
+        finally:
+            forget_body(request)
+            slots.release()
+
+    return bounded
 
 
 def require_file(request: Request) -> str:
@@ -93,26 +99,26 @@ def dry_run(request: Request, options: Options) -> Response:
     """Return the plan of the file in the body, with its ETag."""
 
     def show(connection: Connection) -> Response:
-        work = _loaded(connection, request, options)
-        plan = work.plan(lock=False)
-        response = _response(_document(plan, work.changes()))
-        response.set_etag(work.tag(plan))
+        file_import = _loaded(connection, request, options)
+        plan = file_import.plan(lock=False)
+        response = _response(_document(plan, file_import.changes()))
+        response.set_etag(file_import.tag(plan))
         _roll_back(connection)
         return response
 
-    return in_transaction(show)
+    return in_transaction(show, writes=False)
 
 
 def carry_out(connection: Connection, request: Request, options: Options) -> Response:
     """Import the file in the body; raises ``PreconditionFailed`` or ``FaultyFile``."""
-    work = _loaded(connection, request, options)
-    plan = work.plan(lock=True)
-    if work.tag(plan) not in request.if_match:
+    file_import = _loaded(connection, request, options)
+    plan = file_import.plan(lock=True)
+    if file_import.tag(plan) not in request.if_match:
         raise PreconditionFailed(ANOTHER_PLAN)
     if plan.faulty and not (options.skip_faulty and plan.may_skip_faulty):
         raise FaultyFile(plan)
-    created = work.apply(list_ids=True)
-    work.close()
+    created = file_import.apply(list_ids=True)
+    file_import.close()
     return _response({"created": created, "updated": plan.update, "unchanged": plan.unchanged})
 
 
@@ -123,9 +129,9 @@ def require_plan(request: Request) -> None:
 
 
 def _loaded(connection: Connection, request: Request, options: Options) -> Import:
-    work = Import(connection, options)
-    work.load(read(io.BytesIO(read_body(request)), request.mimetype, options))
-    return work
+    file_import = Import(connection, options)
+    file_import.load(read(io.BytesIO(read_body(request)), request.mimetype, options))
+    return file_import
 
 
 def _roll_back(connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """The query parameters of an import."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,13 +15,19 @@ from service.schemas import JSON_NUMBER, unknown_errors
 MAX_PARAMETERS = 1_000
 MAX_PERCENT = 10_000
 MATCHES = ("id", "name")
-# Those that are usual; all of ``is_known`` are accepted.
-CHARSETS = ["utf-8", "utf-16", "windows-1250", "windows-1252", "iso-8859-15", "shift_jis"]
 TARGETS = (*COLUMNS, ETAG)
 
 
-def mapped_column(text: str) -> tuple[str, str]:
-    """Return the heading, normalized, and the member of ``HEADING:member``; raises ValueError."""
+def mapped_columns(texts: Iterable[str]) -> dict[str, str]:
+    """Return the members of the headings, normalized, of ``HEADING:member``; raises ValueError."""
+    members: dict[str, str] = {}
+    for heading, member in map(_mapped_column, texts):
+        if members.setdefault(heading, member) != member:
+            raise ValueError("must not give two members to one heading")
+    return members
+
+
+def _mapped_column(text: str) -> tuple[str, str]:
     heading, colon, member = text.rpartition(":")
     if not colon or not normalized(heading) or (member and member not in TARGETS):
         raise ValueError(
@@ -62,7 +68,8 @@ def _boolean(text: str) -> bool:
 class Parameter(NamedTuple):
     """A parameter: how it is read, and how the OpenAPI document describes it."""
 
-    value_of: Callable[[str], Any]
+    value_of: Callable[[Any], Any]
+    """Takes the text, or the texts of one that may be repeated; raises ``ValueError``."""
     description: str
     schema: dict[str, Any]
 
@@ -79,23 +86,27 @@ PARAMETERS = {
         {"type": "string", "enum": list(MATCHES), "default": "id"},
     ),
     "column": Parameter(
-        mapped_column,
+        mapped_columns,
         "`HEADING:member` reads a column of another name, `HEADING:` ignores it; may be repeated",
         {
             "type": "array",
-            "items": {"type": "string", "pattern": rf"^.*[a-z].*:({'|'.join(TARGETS)})?$"},
+            "items": {
+                "type": "string",
+                "pattern": rf"^[\s\S]*[^\s_][\s\S]*:({'|'.join(TARGETS)})?$",
+            },
         },
     ),
     "skip_faulty": Parameter(_boolean, "`true` leaves faulty rows out", {"type": "boolean"}),
     "max_price_change": Parameter(
         percentage,
-        "a percentage: a row that changes a price by more is faulty",
+        "a percentage, of which two decimals count: a row that changes a price by more is faulty",
         {"type": "number", "minimum": 0, "maximum": MAX_PERCENT},
     ),
     "charset": Parameter(
         known_charset,
-        "the encoding of a file that is neither UTF-8 nor has a byte order mark",
-        {"type": "string", "enum": CHARSETS},
+        "the encoding of a file that is neither UTF-8 nor has a byte order mark, by a usual name, "
+        "such as `windows-1252`",
+        {"type": "string", "examples": ["utf-16le", "windows-1250", "iso-8859-15", "shift_jis"]},
     ),
 }
 
@@ -108,22 +119,26 @@ def import_options(query_string: bytes, charset: str) -> tuple[Options, bool]:
     pairs = _pairs(query_string)
     unknown = dict.fromkeys(name for name, _ in pairs if name not in PARAMETERS)
     errors = unknown_errors(unknown, PARAMETERS)
-    values: dict[str, list[Any]] = {}
-    for name, text in pairs:
-        if name in unknown:
-            continue
+    values: dict[str, Any] = {"charset": charset}
+    for name, parameter in PARAMETERS.items():
+        texts = [text for given, text in pairs if given == name]
         try:
-            values.setdefault(name, []).append(PARAMETERS[name].value_of(text))
+            if parameter.schema["type"] == "array":
+                values[name] = parameter.value_of(texts)
+            elif texts:
+                values[name] = parameter.value_of(_single(texts))
         except ValueError as error:
             errors.append({"parameter": name, "detail": str(error)})
-        if name != "column" and len(values.get(name, ())) > 1:
-            errors.append({"parameter": name, "detail": "must be given only once"})
     if errors:
         raise InvalidRequest(errors)
-    members = dict(values.pop("column", []))
-    single = {name: given[0] for name, given in values.items()}
-    is_dry_run = single.pop("dry_run", False)
-    return Options(members=members, **{"charset": charset} | single), is_dry_run
+    is_dry_run = values.pop("dry_run", False)
+    return Options(members=values.pop("column"), **values), is_dry_run
+
+
+def _single(texts: list[str]) -> str:
+    if len(texts) > 1:
+        raise ValueError("must be given only once")
+    return texts[0]
 
 
 def _pairs(query_string: bytes) -> list[tuple[str, str]]:

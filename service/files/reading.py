@@ -98,7 +98,7 @@ def normalized(heading: str) -> str:
     return re.sub(r"[\s_]+", "", heading).casefold()
 
 
-MEMBERS = {normalized(name): name for name in (*COLUMNS, ETAG)}
+MEMBER_OF_HEADING = {normalized(name): name for name in (*COLUMNS, ETAG)}
 
 
 def read(stream: BinaryIO, mimetype: str, options: Options) -> Iterator[Row]:
@@ -339,7 +339,7 @@ class _Table:
         name = normalized(heading)
         if not name:
             return ""
-        member = self._options.members.get(name, MEMBERS.get(name))
+        member = self._options.members.get(name, MEMBER_OF_HEADING.get(name))
         if member is None:
             detail = undecodable(heading, self._options.charset)
             self._add(heading, detail or "is not a column of a product; map it, or ignore it")

@@ -230,7 +230,10 @@ HEALTH_SCHEMA: Schema = {
     "required": ["status"],
     "properties": {
         "status": {"const": "OK"},
-        "detail": {"description": "what does not work although it is ready", "type": "string"},
+        "detail": {
+            "description": "what does not work while the service is ready",
+            "type": "string",
+        },
     },
     "examples": [{"status": "OK"}],
 }

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from inspect import getdoc
+from inspect import getdoc, unwrap
 from typing import Any
 
 from flask import current_app
@@ -59,11 +59,12 @@ def _paths(url_map: Map) -> Schema:
 
 
 def _documented(url_map: Map) -> Iterator[Rule]:
-    return (
-        rule
-        for rule in url_map.iter_rules()
-        if current_app.view_functions[rule.endpoint] in operations
-    )
+    return (rule for rule in url_map.iter_rules() if _view(rule) in operations)
+
+
+def _view(rule: Rule) -> Callable[..., Any]:
+    view: Callable[..., Any] = unwrap(current_app.view_functions[rule.endpoint])
+    return view
 
 
 def _path(rule: Rule) -> str:
@@ -71,7 +72,7 @@ def _path(rule: Rule) -> str:
 
 
 def _operation(rule: Rule, method: str) -> Schema:
-    view = current_app.view_functions[rule.endpoint]
+    view = _view(rule)
     operation = operations[view]
     members: Schema = {
         "operationId": _camel_case(view.__name__),

@@ -77,7 +77,7 @@ FAILURES = {
         IN_PROGRESS,
         headers=("Retry-After",),
     ),
-    status.HTTP_410_GONE: Failure("The place of the cursor is no longer known: begin again."),
+    status.HTTP_410_GONE: Failure("The cursor is no longer valid: begin again."),
     status.HTTP_412_PRECONDITION_FAILED: Failure(
         "A precondition is false: read again, and decide again.",
         "If-Match does not match the current representation",
