@@ -494,6 +494,7 @@ def follow(follower: Follower, chance: random.Random, until: float) -> int:
                 follower.kill()
             case 1 | 2 | 3:
                 follower.save()
+        Event().wait(chance.random() / 20)
     return pages
 
 
