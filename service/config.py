@@ -9,8 +9,6 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 
 from flask.cli import load_dotenv
-from psycopg import ProgrammingError
-from psycopg.conninfo import make_conninfo
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -22,21 +20,11 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from service.database_uri import checked_uri
 
 # The name in the metrics, in pg_stat_activity (application_name) and in the bearer realm.
 SERVICE_NAME = "products"
-DRIVERS = {"pysqlite", "psycopg"}
-# Parameters of libpq that must be integers; libpq checks them only when it connects.
-INTEGER_PARAMETERS = {
-    "connect_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-}
 # The names that other projects give a setting.
 OTHER_NAMES = {
     "DB_URI": "DATABASE_URI",
@@ -53,41 +41,6 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{43,}=*")
 
 class ConfigurationError(Exception):
     """An invalid setting; the service does not start."""
-
-
-def _check_database_uri(uri: str) -> str:
-    if uri.startswith("postgres://"):
-        raise ValueError("must begin with postgresql+psycopg://, not with postgres://")
-    try:
-        url = make_url(uri)
-        driver = url.get_dialect().driver
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
-        driver = None
-    if driver not in DRIVERS:
-        raise ValueError(
-            "must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME;"
-            " several hosts are postgresql+psycopg://USER:PASSWORD@/NAME?host=A:PORT&host=B:PORT"
-        )
-    if any(part != part.strip() for part in (url.username, url.host, url.database) if part):
-        raise ValueError("must not have white space at the ends of a user, a host or a name")
-    if driver == "pysqlite" and url.database in (None, "", ":memory:"):
-        raise ValueError("must name a file: in memory, each connection has a separate database")
-    if driver == "psycopg":
-        _check_libpq_parameters(url)
-    return uri
-
-
-def _check_libpq_parameters(url: URL) -> None:
-    try:
-        _, arguments = url.get_dialect()().create_connect_args(url)
-    except ArgumentError:
-        raise ValueError("must have a port for each host: ?host=A:PORT&host=B:PORT") from None
-    try:
-        make_conninfo("", **arguments)
-        for name in arguments.keys() & INTEGER_PARAMETERS:
-            int(arguments[name])
-    except (ProgrammingError, ValueError):
-        raise ValueError("has an unknown parameter or one with an invalid value") from None
 
 
 def parse_tokens(pairs: str) -> dict[str, str]:
@@ -152,7 +105,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    DATABASE_URI: Annotated[str, AfterValidator(_check_database_uri)] = Field(
+    DATABASE_URI: Annotated[str, AfterValidator(checked_uri)] = Field(
         "sqlite:///products.db",
         description="URI of the database; a relative SQLite path is relative to instance/",
     )
