@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import URL, create_engine, inspect, make_url, text
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
@@ -157,6 +157,37 @@ def nobody() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
+
+
+def test_two_frozen_hosts_leave_time_for_the_third(postgresql_app: Flask) -> None:
+    url = make_url(postgresql_app.config["DATABASE_URI"])
+    third = (url.query.get("host") or url.host, url.query.get("port") or url.port or "")
+    with silence() as first, silence() as second:
+        hosts = {"host": f"127.0.0.1,127.0.0.1,{third[0]}", "port": f"{first},{second},{third[1]}"}
+        app = at(url.set(host=None, port=None).update_query_dict(hosts))
+
+        assert ask(app).status_code == 200
+        began = time.monotonic()
+        assert app.test_client().get("/products").status_code == 200
+        assert time.monotonic() - began < LONGEST
+        dispose(app)
+
+
+def test_frozen_hosts_have_one_time_together() -> None:
+    with silence() as first, silence() as second, nobody() as third:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (first, second, third))
+        app = at(make_url(f"postgresql+psycopg:///none?host={hosts}"))
+
+        assert fault(app) == "The database does not answer"
+        began = time.monotonic()
+        assert app.test_client().get("/products").status_code == 503
+        assert time.monotonic() - began < LONGEST
+        assert app.test_client().get("/products").status_code == 503
+        assert time.monotonic() - began < LONGEST
+
+
+def at(url: URL) -> Flask:
+    return create_app({"DATABASE_URI": url.render_as_string(hide_password=False)})
 
 
 @pytest.mark.parametrize("there", [nobody, silence])

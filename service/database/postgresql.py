@@ -3,16 +3,19 @@
 import logging
 import math
 import select
+from contextvars import ContextVar
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from flask import has_request_context
 from psycopg import IsolationLevel
-from psycopg.abc import PQGen
+from psycopg.abc import PQGen, PQGenConn
+from psycopg.conninfo import conninfo_attempts, timeout_from_conninfo
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
+from psycopg.waiting import wait_conn
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.engine.interfaces import Dialect
@@ -40,9 +43,14 @@ SERVER_TIMEOUTS = {
 }
 # For a frozen server: it enforces no timeout, but its kernel still acknowledges packets.
 ANSWER_SECONDS = 6
+# The interval in which a signal is noticed while connecting.
+WAIT_SECONDS = 0.1
 # Between two probes of an unresponsive server.
 PROBE_INTERVAL_SECONDS = 0.5
 PROBE_THREAD = "postgresql-probe"
+
+# How long connecting to one host may take.
+host_seconds: ContextVar[float] = ContextVar("host_seconds")
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +105,7 @@ class CircuitBreaker:
     def _is_answered(self) -> bool:
         started = monotonic()
         try:
-            psycopg.connect(**self.connect_options).close()
+            BoundedConnection.connect(**self.connect_options).close()
         except (psycopg.Error, OSError) as error:
             return not _is_timeout(error, started)
         return True
@@ -118,6 +126,29 @@ class BoundedConnection(psycopg.Connection[Any]):
     breaker: CircuitBreaker | None = None
     deadline = math.inf
     """The time at which every wait ends, on the monotonic clock."""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """Connect to the first host that accepts, within ``connect_timeout`` for all of them.
+
+        Each host gets an equal share of the time that is left, so that the last one still has
+        some if the others are frozen. Raises ``ConnectionTimeout`` if one of them was too slow.
+        """
+        attempts: list[Any] = list(conninfo_attempts(options))
+        end = monotonic() + timeout_from_conninfo(options)
+        errors: list[psycopg.Error] = []
+        for attempt in attempts:
+            host_seconds.set((end - monotonic()) / (len(attempts) - len(errors)))
+            try:
+                return super().connect(conninfo, **attempt)
+            except psycopg.Error as error:
+                errors.append(error)
+        raise _joined(errors, [str(attempt.get("host")) for attempt in attempts])
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        yield from ()  # psycopg itself waits for at least two seconds
+        return wait_conn(super()._connect_gen(conninfo), WAIT_SECONDS, host_seconds.get())
 
     def wait(
         self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = ANSWER_SECONDS
@@ -151,6 +182,16 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Set the isolation level; works while the breaker is open, as nothing is sent."""
         with self.lock:
             super().wait(self._set_isolation_level_gen(value))
+
+
+def _joined(errors: list[psycopg.Error], hosts: list[str]) -> psycopg.Error:
+    """Return one error for all hosts: a timeout if one of them is."""
+    if len(errors) == 1:
+        return errors[0]
+    kinds = {type(error) for error in errors}
+    kind = psycopg.errors.ConnectionTimeout
+    texts = (f"{host}: {error}" for host, error in zip(hosts, errors, strict=True))
+    return (kind if kind in kinds else psycopg.OperationalError)("; ".join(texts))
 
 
 def init_engine(engine: Engine) -> None:
