@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
+import psycopg
 from flask.cli import load_dotenv
 from pydantic import (
     AfterValidator,
@@ -18,6 +19,8 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
 )
 
@@ -96,6 +99,19 @@ def _check_host(host: str) -> str:
     return host
 
 
+def _check_pgbouncer(
+    value: object, check: ValidatorFunctionWrapHandler
+) -> bool | Literal["prepared"]:
+    if isinstance(value, str) and value.lower() == "prepared":
+        if not psycopg.capabilities.has_send_close_prepared():
+            raise ValueError("can be prepared with libpq 17 or newer only: set it to true")
+        return "prepared"
+    try:
+        return bool(check(value))
+    except ValidationError:
+        raise ValueError("must be true, false or prepared") from None
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -109,9 +125,12 @@ class Settings(BaseModel):
         "sqlite:///products.db",
         description="URI of the database; a relative SQLite path is relative to instance/",
     )
-    DATABASE_PGBOUNCER: bool = Field(
-        default=False,
-        description="true if the service connects through PgBouncer in transaction mode",
+    DATABASE_PGBOUNCER: Annotated[bool | Literal["prepared"], WrapValidator(_check_pgbouncer)] = (
+        Field(
+            default=False,
+            description="true if the service connects through PgBouncer in transaction mode;"
+            " prepared if that is version 1.22 or newer with max_prepared_statements",
+        )
     )
     MAX_CONTENT_LENGTH: int = Field(
         1024 * 1024,

@@ -21,8 +21,12 @@ FORMS = (
     "must be sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/NAME;"
     " several hosts are postgresql+psycopg://USER:PASSWORD@A:PORT,B:PORT/NAME"
 )
-# The scheme with the user and the password; the hosts with their ports; the rest.
-PARTS = re.compile(r"(postgresql(?:\+psycopg)?://(?:[^:/]*(?::[^@]*)?@)?)([^/?]*)(.*)", re.DOTALL)
+# The scheme with the user and the password; the hosts with their ports; the rest. As SQLAlchemy
+# has it, a password may have any character but @, unless it looks like a port, a name and a query.
+PARTS = re.compile(
+    r"(postgresql(?:\+psycopg)?://(?:[^:/]*(?::(?![^/@]*/[^?@]*\?[^@]*=)[^@]*)?@)?)([^/?]*)(.*)",
+    re.DOTALL,
+)
 HOST = re.compile(r"(?:\[(?P<address>[^\[\]]+)]|(?P<name>[^\[\]:]*))(?::(?P<port>.*))?", re.DOTALL)
 NOT_IN_A_NAME = re.compile(r"[\s@:/\[\]]")
 SOCKET = ("/", "@")

@@ -1,6 +1,7 @@
 """A PgBouncer in transaction mode in front of PostgreSQL."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,10 @@ from sqlalchemy import URL, make_url
 from tests.helpers import wait_for
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+# From version 1.21 on.
+KEEPING = "max_prepared_statements = {}"
 POOL_SIZE = 2
+QUERY_WAIT_SECONDS = 3
 STOP_SECONDS = 30
 CONFIGURATION = """
 [databases]
@@ -27,22 +31,27 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = {pool_size}
 server_login_retry = 1
-query_wait_timeout = 5
+query_wait_timeout = {seconds}
 server_connect_timeout = 3
+{more}
 """
 
 
 class PgBouncer:
     """A PgBouncer that can be killed and started again."""
 
-    def __init__(self, server: URL, folder: Path) -> None:
+    def __init__(self, server: URL, folder: Path, more: str = "") -> None:
         """Configure it; ``server`` is where PostgreSQL listens."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._configuration = folder / "pgbouncer.ini"
         self._configuration.write_text(
             CONFIGURATION.format(
-                server=_connection_string(server), port=self.port, pool_size=POOL_SIZE
+                server=_connection_string(server),
+                port=self.port,
+                pool_size=POOL_SIZE,
+                seconds=QUERY_WAIT_SECONDS,
+                more=more,
             )
         )
         self._user = _user(server)
@@ -87,12 +96,23 @@ def _user(server: URL) -> str | None:
     return Path(host).owner() if isinstance(host, str) else "nobody"
 
 
+def version() -> tuple[int, ...]:
+    """Return the version of PgBouncer, such as (1, 25, 2)."""
+    command = [str(PGBOUNCER), "--version"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.findall(r"\d+", printed.partition("\n")[0])))
+
+
 @contextmanager
-def pgbouncer(server: str) -> Iterator[PgBouncer]:
-    """Run PgBouncer in front of the server at this URI until the end of the block."""
+def pgbouncer(server: str, statements: int = 0) -> Iterator[PgBouncer]:
+    """Run PgBouncer in front of the server at this URI until the end of the block.
+
+    It keeps track of so many prepared ``statements`` of each connection, if it can.
+    """
+    keeping = KEEPING.format(statements) if version() >= (1, 21) else ""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # another user reads the configuration
-        bouncer = PgBouncer(make_url(server), Path(folder))
+        bouncer = PgBouncer(make_url(server), Path(folder), keeping)
         bouncer.start()
         try:
             yield bouncer

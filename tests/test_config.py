@@ -235,3 +235,50 @@ def test_gunicorn_takes_what_it_needs_from_the_settings(
     shown = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
     shown = {name.strip(): value.strip() for name, value in shown.items()}
     assert {name: shown[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("true", True),
+        ("OFF", False),
+        ("1", True),
+        ("prepared", "prepared"),
+        ("Prepared", "prepared"),
+    ],
+)
+def test_statements_may_be_prepared_behind_pgbouncer(value: str, expected: bool | str) -> None:
+    assert expected == load_settings({"DATABASE_PGBOUNCER": value}).DATABASE_PGBOUNCER
+
+
+@pytest.mark.parametrize("value", ["", "2", "prepare", "true prepared"])
+def test_another_value_for_pgbouncer_is_refused_in_one_line(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^[^;]* must be true, false or prepared$"):
+        load_settings({"DATABASE_PGBOUNCER": value})
+
+
+OLD_LIBPQ = """
+from psycopg import pq
+from service.config import ConfigurationError, load_settings
+if pq.version() >= 170000:
+    print("newer")
+else:
+    load_settings({"DATABASE_PGBOUNCER": "true"})
+    try:
+        load_settings({"DATABASE_PGBOUNCER": "prepared"})
+    except ConfigurationError as error:
+        print(error)
+"""
+
+
+def test_prepared_needs_a_libpq_that_can_close_a_statement() -> None:
+    """With the libpq of the system, which may be older than the one of psycopg's package."""
+    found = subprocess.run(
+        [sys.executable, "-c", OLD_LIBPQ],
+        env=os.environ | {"PSYCOPG_IMPL": "python"}, cwd=ROOT, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    if "no pq wrapper available" in found.stderr or found.stdout == "newer\n":
+        pytest.skip("the system has no libpq older than 17")
+
+    assert found.stdout.endswith(" can be prepared with libpq 17 or newer only: set it to true\n")

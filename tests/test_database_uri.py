@@ -80,6 +80,8 @@ def in_one_way(parameters: dict[str, Any]) -> dict[str, Any]:
         "a/db?options=-c%20lock_timeout%3D3s",
         "a/db?application_name=caf%C3%A9",
         "a/db?user=u&password=p",
+        "a:5433/db?user=u@b&password=p",
+        "[2001:db8::1]:1,b:2/db?user=u@b",
         "a/db?sslmode=verify-full&sslrootcert=system",
         "a/db?connect_timeout=%32&keepalives=0&tcp_user_timeout=-1",
         "a,b/db?target_session_attrs=read-write&load_balance_hosts=random",

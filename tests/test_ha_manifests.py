@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from service.config import Settings, load_settings
-from service.database.postgresql import SERVER_TIMEOUTS
+from service.database.postgresql import ANSWER_SECONDS, SERVER_TIMEOUTS
 from tests.manifests import (
     K8S,
     K8S_HA,
@@ -49,6 +49,8 @@ LIBPQ = {"PGHOST", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLMODE"}
 RESERVED = 3 + 5 + 5
 # A pooler looks a password up in the database by a connection of its own.
 LOOKUPS_OF_A_POOLER = 1
+# psycopg keeps so many of a connection.
+PREPARED_STATEMENTS = 100
 DATABASE, POOLER = "products-db", "products-pooler"
 
 needs_schemas = pytest.mark.skipif(
@@ -410,7 +412,10 @@ def test_the_variables_are_settings_of_the_service_or_of_libpq(
         assert LIBPQ <= names <= LIBPQ | Settings.model_fields.keys()
         settings = load_settings(environment(container))
         is_behind_pooler = container["name"] == "products"
-        assert is_behind_pooler is settings.DATABASE_PGBOUNCER
+        assert ("prepared" if is_behind_pooler else False) == settings.DATABASE_PGBOUNCER
+    pooler = find(ha_manifests, "Pooler", POOLER)["spec"]["pgbouncer"]
+    assert int(pooler["parameters"]["max_prepared_statements"]) >= PREPARED_STATEMENTS
+    assert int(pooler["parameters"]["query_wait_timeout"]) < ANSWER_SECONDS
 
 
 def test_the_connections_of_all_poolers_fit_into_postgresql(ha_manifests: list[Manifest]) -> None:

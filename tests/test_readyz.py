@@ -18,6 +18,7 @@ from service import create_app
 from service.database import db, revisions
 from service.database.engine import probe
 from tests.helpers import backend, dispose, execute, logged, postgresql_database, wait_for
+from tests.relay import relayed
 
 LONGEST = 3.5
 NO_TRIGGER = "DROP TRIGGER record_product_update"
@@ -159,18 +160,39 @@ def nobody() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def test_two_frozen_hosts_leave_time_for_the_third(postgresql_app: Flask) -> None:
-    url = make_url(postgresql_app.config["DATABASE_URI"])
+@contextmanager
+def third_of_three(uri: str) -> Iterator[Flask]:
+    """Give an app for a server that comes after two frozen ones."""
+    url = make_url(uri)
     third = (url.query.get("host") or url.host, url.query.get("port") or url.port or "")
     with silence() as first, silence() as second:
         hosts = {"host": f"127.0.0.1,127.0.0.1,{third[0]}", "port": f"{first},{second},{third[1]}"}
         app = at(url.set(host=None, port=None).update_query_dict(hosts))
+        yield app
+        dispose(app)
 
+
+def test_two_frozen_hosts_leave_time_for_the_third(postgresql_app: Flask) -> None:
+    with third_of_three(postgresql_app.config["DATABASE_URI"]) as app:
         assert ask(app).status_code == 200
         began = time.monotonic()
         assert app.test_client().get("/products").status_code == 200
         assert time.monotonic() - began < LONGEST
-        dispose(app)
+
+
+@pytest.mark.slow
+def test_the_third_host_is_found_again_in_spite_of_two_frozen_ones(postgresql_app: Flask) -> None:
+    with (
+        relayed(postgresql_app.config["DATABASE_URI"]) as (uri, relay),
+        third_of_three(uri) as app,
+    ):
+        relay.hold()
+        assert app.test_client().get("/products").status_code == 503
+        relay.release()
+        began = time.monotonic()
+        wait_for(lambda: app.test_client().get("/products").status_code == 200)
+
+        assert time.monotonic() - began < 2 * LONGEST  # one for the probe, one for the request
 
 
 def test_frozen_hosts_have_one_time_together() -> None:

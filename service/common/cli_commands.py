@@ -54,8 +54,9 @@ def db_create(yes: bool) -> None:
     with one_line_errors():
         sqlite.create_file(db.engine.url)
     with _transaction() as connection:
-        if not yes and connection.dialect.name != "sqlite":
-            _confirm_deletion(_tables_with_rows(connection, db.metadata))
+        if connection.dialect.name != "sqlite":
+            revisions.refuse_pooler(connection)
+            _confirm_deletion([] if yes else _tables_with_rows(connection, db.metadata))
         db.metadata.drop_all(connection)
         revisions.drop_version_table(connection)
     upgrade()

@@ -22,6 +22,7 @@ from werkzeug.exceptions import (
 
 from service.common.log_handlers import request_id
 from service.database import db, revisions, sqlite, sqlite_file
+from service.database.pgbouncer import is_unsent
 
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
@@ -175,13 +176,15 @@ def _outage_detail(error: SQLAlchemyError) -> str:
     file = sqlite.file_of(db.engine.url)
     if file and not file.exists():
         return revisions.NO_TABLES
-    if isinstance(error, DBAPIError) and (fault := _schema_fault(error)):
-        return ": ".join(fault)
-    is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    if is_lost and request.method not in SAFE_METHODS:
-        return (
-            "The database connection was lost; check whether the change was saved, then try again"
-        )
+    if isinstance(error, DBAPIError):
+        if fault := _schema_fault(error):
+            return ": ".join(fault)
+        may_be_saved = error.connection_invalidated and not is_unsent(error.orig)
+        if may_be_saved and request.method not in SAFE_METHODS:
+            return (
+                "The database connection was lost; check whether the change was saved,"
+                " then try again"
+            )
     return "The database is unavailable; try again later"
 
 

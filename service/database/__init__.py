@@ -14,6 +14,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from service.database import sqlite
 from service.database.engine import SIGNED_TABLE, TRANSACTION_ISOLATION, Base, db
+from service.database.pgbouncer import is_unsent
 from service.database.postgresql import UnresponsiveError
 
 __all__ = [
@@ -38,6 +39,8 @@ ROLLED_BACK = {"40001", "40P01"}
 # Messages about a connection that must be replaced: a prepared statement whose plan refers to a
 # dropped type or table; a SQLite file that was read-only when it was opened.
 STALE = ("cache lookup failed", "cached plan must not change", "readonly database")
+# SQLSTATE of a prepared statement that does not exist, and of one that exists already.
+GONE = {"26000", "42P05"}
 MAX_RETRIES = 3
 RETRY_SECONDS = 3
 
@@ -64,7 +67,8 @@ def _is_rolled_back(error: DBAPIError) -> bool:
 
 
 def _is_stale(error: BaseException | None) -> bool:
-    return any(message in str(error) for message in STALE)
+    is_gone = getattr(error, "sqlstate", None) in GONE
+    return is_gone or any(message in str(error) for message in STALE)
 
 
 class Recipe(NamedTuple):
@@ -82,15 +86,15 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
     """Execute one statement in autocommit, in one round trip, and return all its rows.
 
     A SELECT whose connection is lost is retried once on a new connection, unless the server is
-    unresponsive. A write is retried only if the server rolled it back or refused it: after a lost
-    connection it may have been committed. Raises ``DBAPIError``, or
+    unresponsive or PgBouncer cannot reach it. A write is retried only if the server rolled it back
+    or refused it: after a lost connection it may have been committed. Raises ``DBAPIError``, or
     ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
     """
     try:
         return _execute(statement, parameters or {})
     except DBAPIError as error:
         is_lost = error.connection_invalidated and not isinstance(error.orig, UnresponsiveError)
-        if not is_lost or not isinstance(statement, Select | Recipe):
+        if not is_lost or is_unsent(error.orig) or not isinstance(statement, Select | Recipe):
             raise
     return _execute(statement, parameters or {})
 

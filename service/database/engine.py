@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection, QueuePool
 
 from service.config import ConfigurationError
-from service.database import postgresql, sqlite
+from service.database import pgbouncer, postgresql, sqlite
 
 POOL_TIMEOUT_SECONDS = 3
 PROBE_CONNECT_SECONDS = 2  # the minimum of libpq
@@ -106,7 +106,9 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     _listen(engine)
     _listen(probe_engine)
     if url.get_backend_name() == "postgresql":
-        postgresql.init_serving_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
+        postgresql.init_serving_engine(engine, pgbouncer=bool(app.config["DATABASE_PGBOUNCER"]))
+        if app.config["DATABASE_PGBOUNCER"] == "prepared":
+            pgbouncer.PreparedStatements().listen(engine)
         postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
     else:
         sqlite.init_serving_engine(engine, db.metadata.info[SIGNED_TABLE])

@@ -188,10 +188,10 @@ def _joined(errors: list[psycopg.Error], hosts: list[str]) -> psycopg.Error:
     """Return one error for all hosts: a timeout if one of them is."""
     if len(errors) == 1:
         return errors[0]
-    kinds = {type(error) for error in errors}
-    kind = psycopg.errors.ConnectionTimeout
-    texts = (f"{host}: {error}" for host, error in zip(hosts, errors, strict=True))
-    return (kind if kind in kinds else psycopg.OperationalError)("; ".join(texts))
+    text = "; ".join(f"{host}: {error}" for host, error in zip(hosts, errors, strict=True))
+    if any(isinstance(error, psycopg.errors.ConnectionTimeout) for error in errors):
+        return psycopg.errors.ConnectionTimeout(text)
+    return psycopg.OperationalError(text)
 
 
 def init_engine(engine: Engine) -> None:

@@ -98,6 +98,7 @@ def _sqlite_lock(url: URL) -> Iterator[Connection]:
 @contextmanager
 def _postgresql_lock(url: URL, wait_seconds: float) -> Iterator[Connection]:
     with _connected(url, wait_seconds) as connection:
+        refuse_pooler(connection)
         for statement in TIMEOUTS:
             connection.exec_driver_sql(statement)
         _wait_for_lock(connection)
@@ -125,6 +126,19 @@ def _connected(url: URL, wait_seconds: float) -> Connection:
             logger.warning("Waiting up to %d s for the database: %s", wait_seconds, cause)
             logged = cause
         time.sleep(CONNECT_POLL_SECONDS)
+
+
+def refuse_pooler(connection: Connection) -> None:
+    """Raise ``ClickException`` if a pooler such as PgBouncer is between this and PostgreSQL.
+
+    The lock and the timeouts of the session would stay on its connection, which other clients use.
+    """
+    driver: Any = connection.connection.driver_connection
+    if driver.info.backend_pid != connection.scalar(select(func.pg_backend_pid())):
+        raise click.ClickException(
+            "This command needs a direct connection to PostgreSQL: set DATABASE_URI to its own "
+            "address, not to that of PgBouncer."
+        )
 
 
 def _wait_for_lock(connection: Connection) -> None:
