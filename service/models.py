@@ -263,6 +263,14 @@ Base.metadata.info["triggers"] = {
     "postgresql": {products.name: {*_triggers, "record_product_truncate"}},
     "sqlite": {products.name: {*_triggers}},
 }
+# What the role of the service needs on each table, on PostgreSQL.
+_rows = ("SELECT", "INSERT", "UPDATE", "DELETE")
+Base.metadata.info["privileges"] = {
+    products.name: _rows,
+    idempotency_keys.name: _rows,
+    changes.name: ("SELECT",),
+    change_log.name: ("SELECT",),
+}
 # Of revision 0001: its version of the service searches with them during a rollout.
 Base.metadata.info["retired_indexes"] = {
     "ix_products_search",

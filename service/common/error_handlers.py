@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, has_request_context, request
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import (
@@ -36,8 +36,11 @@ UNDEFINED_TABLE = "42P01"
 # A column or a function that does not exist: SQLSTATE, and the messages of SQLite.
 UNDEFINED = ("42703", "42883")
 UNDEFINED_MESSAGE = re.compile("no such (column|function)|has no column named")
+INSUFFICIENT_PRIVILEGE = "42501"
 NO_TABLES = "The database has no tables"
 INCOMPLETE = "The database lacks a column or a function of this version"
+NO_PRIVILEGE = "The role of the service lacks a privilege"
+LOOK = "`/readyz` says which one to grant"
 UPGRADE = "run `flask db upgrade`"
 UPGRADE_OR_LOOK = f"{UPGRADE}; if that changes nothing, `/readyz` says what to do"
 PROBLEM = "application/problem+json"
@@ -127,8 +130,10 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
 
 
 def _schema_fault(error: DBAPIError) -> tuple[str, str] | None:
-    """Return what the schema lacks and the command that corrects it; None if it is complete."""
+    """Return what the schema or the role lacks and what corrects it; None if it lacks nothing."""
     sqlstate, cause = getattr(error.orig, "sqlstate", None), str(error.orig)
+    if sqlstate == INSUFFICIENT_PRIVILEGE and has_request_context():  # commands have other roles
+        return NO_PRIVILEGE, LOOK
     if sqlstate == UNDEFINED_TABLE or "no such table" in cause:
         return NO_TABLES, UPGRADE
     if sqlstate in UNDEFINED or (sqlstate is None and UNDEFINED_MESSAGE.search(cause)):

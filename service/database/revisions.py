@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
 from service.database.engine import TRANSACTION_ISOLATION, db, new_engine
+from service.database.privileges import privilege_error
 
 DIRECTORY = Path(__file__).parent.parent / "migrations"
 VERSION_TABLE = "alembic_version"
@@ -192,6 +193,9 @@ def schema_error(connection: Connection, metadata: MetaData) -> str | None:
     A newer revision is accepted: it keeps all that this version uses, so that both versions can
     serve during a rollout or a rollback.
     """
+    needed = metadata.info["privileges"]
+    if lacking := privilege_error(connection, needed, VERSION_TABLE):
+        return lacking
     revision = _recorded(connection)
     if not revision:
         tables = _Tables.of(connection, metadata)
