@@ -537,7 +537,7 @@ DAMAGED = "must be a cursor from the Link header of a list with the same sort"
         ("sort=name,price,-name", [("sort", TWICE)]),
         ("sort=price&sort=price", [("sort", TWICE)]),
         ("sort=id,-id", [("sort", TWICE)]),
-        ("count=yes", [("count", "must be true or false")]),
+        ("count=yes", [("count", "must be true, false or estimated")]),
         ("q=%00", [("q", "must not contain U+0000")]),
         ("name=%FF", [("name", "must be Unicode, without unpaired surrogates")]),
         ("category=" + "x" * 256, [("category", "must have at most 255 characters")]),
