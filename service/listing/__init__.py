@@ -20,15 +20,20 @@ MAX_BATCH = 1_000
 # The size of a piece, which a stream holds in memory while its client does not read.
 PIECE_BYTES = 256 * 1024
 # The products in order at which a search looks before it finds all matches: at 1,000,000 products,
-# the first take 0.5 ms by id and 1 ms by name, the most 10 and 25.
+# the first take 0.5 ms by id and 1 ms by name, the most 15 and 40.
 FIRST_NEAR = 1_000
-MAX_NEAR = 20_000
-# The most that an estimated count counts. Beyond, it looks at a sample of the ids: multiples of the
-# golden ratio, which are spread evenly but share no period with the products, such as that of four
-# colours. One in a hundred products is met 20 times, so that the estimate is right within a fifth.
+MAX_NEAR = 30_000
+# An estimated count counts up to this number.
 MAX_COUNTED = 1_000
-SAMPLED = 2_000
+# The sample of an estimate: runs of ids, which begin at multiples of the golden ratio. These are
+# spread evenly, but share no period with the products, such as that of four colours. A run costs
+# hardly more than its first id. Of one in a hundred products, the sample has about 20.
+RUNS = 200
+RUN_LENGTH = 10
 GOLDEN_RATIO = (5**0.5 - 1) / 2
+# With so many of the sample, and an estimate so far above ``MAX_COUNTED``, nothing is counted.
+CERTAIN = 30
+CERTAINLY_ABOVE = 5
 ESTIMATED_DIGITS = 2
 BY_ID: tuple[Key, ...] = (("id", False),)
 # A proxy such as nginx takes 4 KiB for the whole head of a response.
@@ -78,21 +83,28 @@ class Listing:
 
     def counted(self) -> Total:
         """Return the number of matching products, or an estimate if that is wanted."""
-        if not self.is_estimated:
-            return Total(self.count())
-        first = Recipe(statements.count_up_to, (self.filter,))
-        counted = execute(first, {**self.values, "most": MAX_COUNTED + 1})[0][0]
-        if counted <= MAX_COUNTED:
-            return Total(counted)
-        return Total(max(self._estimate(), counted), is_exact=False)
+        return self._estimate() if self.is_estimated else Total(self.count())
 
-    def _estimate(self) -> int:
-        """Return about how many products match, from those that do in a sample of all ids."""
+    def _estimate(self) -> Total:
+        """Count up to ``MAX_COUNTED`` products, and estimate the number of more."""
+        estimate, is_certain = self._sampled()
+        if not is_certain:
+            statement = Recipe(statements.count_up_to, (self.filter,))
+            counted = execute(statement, {**self.values, "most": MAX_COUNTED + 1})[0][0]
+            if counted <= MAX_COUNTED:
+                return Total(counted)
+            estimate = max(estimate, counted)
+        return Total(estimate, is_exact=False)
+
+    def _sampled(self) -> tuple[int, bool]:
+        """Return about how many products match, and whether they certainly need no count."""
         highest = execute(Recipe(statements.highest_id, ()))[0][0] or 0
-        ids = sorted({int(number * GOLDEN_RATIO % 1 * highest) + 1 for number in range(SAMPLED)})
+        starts = [int(number * GOLDEN_RATIO % 1 * highest) + 1 for number in range(RUNS)]
+        ids = {min(start + i, highest) for start in starts for i in range(RUN_LENGTH)}
         sample = Recipe(statements.count, ((*self.filter, statements.LISTED),))
-        found = execute(sample, {**self.values, statements.LISTED: ids})[0][0] * highest / len(ids)
-        return int(float(f"{found:.{ESTIMATED_DIGITS}g}"))
+        found = execute(sample, {**self.values, statements.LISTED: [*ids]})[0][0]
+        estimate = int(float(f"{found * highest / len(ids):.{ESTIMATED_DIGITS}g}"))
+        return estimate, found >= CERTAIN and estimate >= CERTAINLY_ABOVE * MAX_COUNTED
 
     def rows(self, limit: int, offset: int = 0) -> list[str]:
         """Return at most ``limit`` products after the position as JSON, skipping ``offset``."""
