@@ -1,7 +1,7 @@
 """Beyond one worker: reads by several workers, what one PostgreSQL bears, what a search costs it.
 
-`python -m benchmarks.beyond` prints three tables in Markdown. A search is measured in milliseconds of
-PostgreSQL's CPU, from /proc/PID/schedstat, which a busy machine distorts less than time.
+`python -m benchmarks.beyond` prints three tables in Markdown. The costs of a search are milliseconds
+of the CPU of PostgreSQL, from /proc/PID/schedstat, which a busy machine distorts less than time.
 """
 
 import argparse
