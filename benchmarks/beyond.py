@@ -1,6 +1,6 @@
 """Beyond one worker: reads by several workers, what one PostgreSQL bears, what a search costs it.
 
-`python -m benchmarks.beyond` prints three tables in Markdown. The costs of a search are milliseconds
+`python -m benchmarks.beyond` prints tables in Markdown. The costs of searches are milliseconds
 of the CPU of PostgreSQL, from /proc/PID/schedstat, which a busy machine distorts less than time.
 """
 
