@@ -72,8 +72,9 @@ bdd: $(VENV)/dev.stamp ## Do on the page in a browser what staff do; BASE_URL sa
 screenshots: $(VENV)/dev.stamp ## Make the pictures of the page in docs/ anew
 	$(BIN)/python -m features.screenshots
 
-bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes; then large files
+bench: $(VENV)/bench.stamp benchmarks/fastify/node_modules ## Measure the service beside its peers, in ten minutes; then searches, workers and large files
 	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.beyond
 	@exec $(BIN)/python -m benchmarks.files
 
 lint: $(VENV)/dev.stamp $(VENV)/bench.stamp ## Check style, format and types

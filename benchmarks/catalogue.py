@@ -17,10 +17,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from service import demo
-from service.models import Product
+from service.models import member_columns
 
 PRODUCTS = 1_000_000
-COLUMNS = [column.name for column in Product.__table__.columns if column.name != "id"]
+COLUMNS = [column.name for column in member_columns if column.name != "id"]
 
 # Two words of which each is rare and both together are in 62 of a million products.
 RARE_WORDS = {"astrolabe": 500, "rosewood": 640}

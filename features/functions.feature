@@ -52,6 +52,17 @@ Feature: What the page calculates
       | 1, {"direction": "down", "by": "5", "unit": "amount", "ending": "0.01"}            | -4            |
       | 9999999999.99, {"direction": "up", "by": "1", "unit": "percent", "ending": "0.01"} | 10099999999.99 |
 
+  Scenario: How many products match: what the facets count, and before that what the list says
+    Then "total" of "state" gives
+      | arguments | result |
+      | {"query": {"q": "a", "category": null, "status": "", "min_price": "", "max_price": "", "min_rating": "", "limit": "25"}, "facets": {"state": "ready", "key": "q=a", "total": 1234}, "list": {"state": "ready", "total": {"number": 1200, "isExact": false}}} | {"number": 1234, "isExact": true} |
+      | {"query": {"q": "a", "category": null, "status": "", "min_price": "", "max_price": "", "min_rating": "", "limit": "25"}, "facets": {"state": "loading", "key": ""}, "list": {"state": "ready", "total": {"number": 1200, "isExact": false}}} | {"number": 1200, "isExact": false} |
+      | {"query": {"q": "a", "category": null, "status": "", "min_price": "", "max_price": "", "min_rating": "", "limit": "25"}, "facets": {"state": "ready", "key": "q=b", "total": 1}, "list": {"state": "loading", "total": {"number": 1, "isExact": true}}} | null |
+    And "pages" of "state" gives
+      | arguments | result |
+      | {"query": {"q": "a", "category": null, "status": "", "min_price": "", "max_price": "", "min_rating": "", "limit": "25"}, "facets": {"state": "failed", "key": null}, "list": {"state": "ready", "total": {"number": 51, "isExact": true}}} | 3 |
+      | {"query": {"q": "a", "category": null, "status": "", "min_price": "", "max_price": "", "min_rating": "", "limit": "25"}, "facets": {"state": "failed", "key": null}, "list": {"state": "ready", "total": {"number": 1200, "isExact": false}}} | null |
+
   Scenario: Addresses and what they ask for
     Then "addressOf" of "query" gives
       | arguments                                               | result                    |

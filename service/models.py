@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -118,6 +119,8 @@ class Product(Base):
         ),
         server_default=Status.ACTIVE.value,
     )
+    search_text: Mapped[str | None] = mapped_column(Text)
+    """The key of what a search looks at, which a trigger sets; null on SQLite."""
 
 
 class IdempotencyKey(Base):
@@ -192,15 +195,23 @@ change_log: Table = Product.metadata.tables[ProductChangeLog.__tablename__]
 products: Table = Product.metadata.tables[Product.__tablename__]
 idempotency_keys: Table = Product.metadata.tables[IdempotencyKey.__tablename__]
 
-# The source of every SELECT: only the columns of the model, also if a later version adds some.
-catalogue = select(products).subquery(products.name)
+# The columns that clients see, in their order.
+member_columns = [column for column in products.c if column.key != "search_text"]
+# The source of a SELECT: only the columns of the model, also if a later version adds some.
+catalogue = select(*member_columns).subquery(products.name)
 
 
-# The text that a search matches. A search term has no white space, so that it cannot match
-# across two columns.
-SEARCH_TEXT: ColumnElement[str] = literal_column(
-    "search_key(name || coalesce(' ' || description, '') || coalesce(' ' || category, ''))", Text
-)
+def search_text(columns: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[str]:
+    """Return the key of the text that a search looks at, in the columns of ``products``.
+
+    A search term has no white space, so that it cannot match across two columns.
+    """
+    return Differing(
+        "{0}",
+        "search_key({1} || coalesce(' ' || {2}, '') || coalesce(' ' || {3}, ''))",
+        *(columns[name] for name in ("search_text", "name", "description", "category")),
+        type_=Text(),
+    )
 
 
 def like(key: ColumnElement[str], pattern: BindParameter[Any]) -> ColumnElement[bool]:
@@ -238,10 +249,10 @@ _create_only_if(
 _create_only_if(
     _has_trigrams,
     Index(
-        "ix_products_search_key",
-        literal_column(f"{SEARCH_TEXT} gin_trgm_ops"),
+        "ix_products_search_text",
+        products.c.search_text,
         postgresql_using="gin",
-        _table=products,
+        postgresql_ops={"search_text": "gin_trgm_ops"},
     ),
 )
 _change_order = changes.c.seq
@@ -259,8 +270,13 @@ _create_only_if(_is_postgresql, Index("ix_product_changes_txid", changes.c.txid)
 Base.metadata.info[SIGNED_TABLE] = changes.name
 # By database and table; `flask db upgrade` creates those that are missing.
 _triggers = ("record_product_insert", "record_product_update", "record_product_delete")
+_postgresql_triggers = (
+    "record_product_truncate",
+    "fill_product_search_text_insert",
+    "fill_product_search_text_update",
+)
 Base.metadata.info["triggers"] = {
-    "postgresql": {products.name: {*_triggers, "record_product_truncate"}},
+    "postgresql": {products.name: {*_triggers, *_postgresql_triggers}},
     "sqlite": {products.name: {*_triggers}},
 }
 # What the role of the service needs on each table, on PostgreSQL.
@@ -271,13 +287,8 @@ Base.metadata.info["privileges"] = {
     changes.name: ("SELECT",),
     change_log.name: ("SELECT",),
 }
-# Of revision 0001: its version of the service searches with them during a rollout.
-Base.metadata.info["retired_indexes"] = {
-    "ix_products_search",
-    "ix_products_category_folded",
-    "ix_products_category_folded_price",
-    "ix_products_category_folded_price_desc",
-}
+# Of revision 0002: its version of the service searches with it during a rollout.
+Base.metadata.info["retired_indexes"] = {"ix_products_search_key"}
 
 
 class ProductJSON(FunctionElement[str]):
@@ -314,4 +325,4 @@ def _json_object(element: ProductJSON, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 product_json = ProductJSON(*catalogue.columns)
-returning_json = ProductJSON(*products.columns)
+returning_json = ProductJSON(*member_columns)

@@ -30,6 +30,7 @@ from service.http.preconditions import (
     require_match,
     require_preconditions,
 )
+from service.listing import Listing, Total
 from service.listing.facets import facets
 from service.listing.query import parse, parse_filter
 from service.models import (
@@ -139,7 +140,7 @@ class ProductIdConverter(BaseConverter):
 @blueprint.get("")
 @operation(
     {JSON: PRODUCTS},
-    headers=("Link", "X-Total-Count"),
+    headers=("Link", "X-Total-Count", "X-Total-Count-Precision"),
     failures=(400, 414, 503),
     parameters=LIST_PARAMETERS,
 )
@@ -150,11 +151,23 @@ def list_products() -> Response:
     the addresses of other pages.
     """
     listing = parse(request.query_string)
-    headers = {"X-Total-Count": str(listing.count())} if listing.is_counted else {}
     if listing.limit is None:
+        headers = _count_headers(listing)
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
-    page, headers["Link"] = listing.page(listing.limit, _collection_url())
-    return JSONResponse(page, headers=headers, content_type=JSON)
+    page = listing.page(listing.limit, _collection_url())
+    headers = {"Link": page.link} | _count_headers(listing, page.total)
+    return JSONResponse(page.body, headers=headers, content_type=JSON)
+
+
+def _count_headers(listing: Listing, total: Total | None = None) -> dict[str, str]:
+    """Return the headers that say how many products match, if that is asked for."""
+    if not listing.is_counted:
+        return {}
+    number, is_exact = total or listing.counted()
+    headers = {"X-Total-Count": str(number)}
+    if listing.is_estimated:
+        headers["X-Total-Count-Precision"] = "exact" if is_exact else "estimated"
+    return headers
 
 
 @blueprint.get("/facets")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Set
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Any, LiteralString, NotRequired
+from typing import Annotated, Any, Literal, LiteralString, NotRequired
 from urllib.parse import parse_qsl
 
 from flask import Request
@@ -51,6 +51,8 @@ MAX_VALUES = 100  # of one parameter
 MAX_SUGGESTIONS = 5
 MAX_SUGGESTED_LENGTH = 32
 MAX_CATEGORIES = 100  # of the facets
+ESTIMATED = "estimated"
+COUNTS = {"true": True, "false": False, ESTIMATED: ESTIMATED}
 
 # The rules for strings as regular expressions (ECMA-262), for the OpenAPI document.
 STORABLE: dict[str, JsonValue] = {"pattern": r"^[^\u0000]*$"}
@@ -89,7 +91,7 @@ MESSAGES = {
     "decimal_max_places": "must have at most two decimals",
     "finite_number": f"must be at most {MAX_PRICE}",
     "int_type": "must be an integer",
-    "bool_type": "must be true or false",
+    "literal_error": "must be true, false or estimated",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "enum": "must be {expected}",
@@ -312,9 +314,13 @@ class ListQuery(TypedDict, total=False):
         str, Field(description="position from a `Link` header of the same `sort`; requires `limit`")
     ]
     count: Annotated[
-        bool,
-        Field(strict=True, description="`true` adds the header `X-Total-Count`"),
-        BeforeValidator(lambda text: {"true": True, "false": False}.get(text.lower(), text)),
+        Literal[True, False, "estimated"],
+        Field(
+            description="`true` adds the header `X-Total-Count`; `estimated` makes a large count"
+            " an estimate, and adds `X-Total-Count-Precision`",
+        ),
+        BeforeValidator(lambda text: COUNTS.get(text.lower(), text)),
+        WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [ESTIMATED]}]}),
     ]
 
 

@@ -20,6 +20,7 @@ EXPOSED = {
     "Retry-After",
     "X-Request-ID",
     "X-Total-Count",
+    "X-Total-Count-Precision",
 }
 
 

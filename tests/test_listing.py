@@ -18,7 +18,8 @@ from sqlalchemy import delete, event, insert, update
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.test import TestResponse
 
-from service.database import transaction
+from service import listing
+from service.database import insert_rows, transaction
 from service.database.text import search_key
 from service.http.json_body import parse_number
 from service.listing import cursor, snapshots, statements
@@ -143,6 +144,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "max_rating": (0, 1, 2, 3),
     "id": ("1", "2", "7", "1,2", "2,9,12", "12,1,12"),
 }
+SEARCHES = ("é", "kettle", "wool 100%", "strasse", "e t", "zz")
 REPEATABLE = ("category", "status", "id")
 filters = st.fixed_dictionaries(
     {},
@@ -537,7 +539,7 @@ DAMAGED = "must be a cursor from the Link header of a list with the same sort"
         ("sort=name,price,-name", [("sort", TWICE)]),
         ("sort=price&sort=price", [("sort", TWICE)]),
         ("sort=id,-id", [("sort", TWICE)]),
-        ("count=yes", [("count", "must be true or false")]),
+        ("count=yes", [("count", "must be true, false or estimated")]),
         ("q=%00", [("q", "must not contain U+0000")]),
         ("name=%FF", [("name", "must be Unicode, without unpaired surrogates")]),
         ("category=" + "x" * 256, [("category", "must have at most 255 characters")]),
@@ -579,6 +581,63 @@ def test_a_boolean_is_read_in_any_case(sqlite_app: Flask, count: str) -> None:
     response = sqlite_app.test_client().get(f"/products?count={count}")
 
     assert ("X-Total-Count" in response.headers) == (count.lower() == "true")
+
+
+@given(st.lists(rows, max_size=40), st.sampled_from(SEARCHES), sorts, st.integers(1, 6))
+def test_a_search_meets_every_match_in_order_however_far_it_looks(
+    app: Flask, catalog: list[Product], q: str, sort: list[tuple[str, bool]], limit: int
+) -> None:
+    catalogue(app, *catalog)
+    client = app.test_client()
+    expected = in_order([p for p in listed(client) if MODEL["q"](p, q)], sort)
+    met: list[Product] = []
+    url: str | None = "/products?" + urlencode({"q": q, "limit": limit, **spelled(sort)})
+
+    with pytest.MonkeyPatch.context() as near:
+        near.setattr(listing, "FIRST_NEAR", 3)
+        near.setattr(listing, "MAX_NEAR", 12)
+        while url:
+            response = client.get(url)
+            met += read(response)
+            url = link(response, "next")
+
+    assert met == expected
+
+
+@pytest.mark.parametrize(
+    ("matching", "count", "precision"),
+    [(0, "0", "exact"), (60, "60", "exact"), (61, "61", "estimated"), (300, "300", "estimated")],
+)
+def test_an_estimated_count_is_exact_up_to_a_number(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, matching: int, count: str, precision: str
+) -> None:
+    monkeypatch.setattr(listing, "MAX_COUNTED", 60)
+    others = [product_row(name="Lamp", description=None, category=None)] * (400 - matching)
+    catalogue(app, *others, *[product_row(name="Kettle")] * matching)
+    client = app.test_client()
+
+    for query in ("q=kettle&limit=10", "name=ettl", "q=kettle&limit=10&offset=10"):
+        headers = client.get(f"/products?{query}&count=estimated").headers
+        assert (headers["X-Total-Count"], headers["X-Total-Count-Precision"]) == (count, precision)
+        exact = client.get(f"/products?{query}&count=true").headers
+        assert exact["X-Total-Count"] == str(matching)
+        assert "X-Total-Count-Precision" not in exact
+
+
+@pytest.mark.parametrize("every", [2, 4, 10])
+def test_an_estimate_of_a_part_of_the_products_is_right_within_a_fifth(
+    app: Flask, every: int
+) -> None:
+    count = 12_000
+    with app.app_context(), transaction() as connection:
+        plain = product_row(name="Lamp", description=None, category=None)
+        red = plain | {"name": "Red lamp"}
+        insert_rows(connection, products, [plain if n % every else red for n in range(count)])
+
+    headers = app.test_client().get("/products?q=red&limit=1&count=Estimated").headers
+
+    assert headers["X-Total-Count-Precision"] == "estimated"
+    assert abs(int(headers["X-Total-Count"]) - count / every) < count / every / 5
 
 
 def test_at_most_a_hundred_faults_of_a_query_are_named(sqlite_app: Flask) -> None:

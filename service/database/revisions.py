@@ -221,11 +221,13 @@ def trigger_error(connection: Connection, metadata: MetaData) -> str | None:
 
 
 def create_missing_triggers(connection: Connection, metadata: MetaData) -> None:
-    """Create all triggers again if one is missing, as the latest revision that has some does."""
+    """Create all triggers again if one is missing, as the revisions did that have some."""
     if _recorded(connection) == known()[0] and trigger_error(connection, metadata):
         scripts = ScriptDirectory(str(DIRECTORY)).walk_revisions()
-        modules: Iterator[Any] = (script.module for script in scripts)
-        next(module for module in modules if hasattr(module, "create_triggers")).create_triggers()
+        modules: list[Any] = [script.module for script in scripts]
+        for module in reversed(modules):
+            if hasattr(module, "create_triggers"):
+                module.create_triggers()
 
 
 def _recorded(connection: Connection) -> str:

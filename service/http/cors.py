@@ -4,7 +4,7 @@ from flask import Flask, Response, request
 
 EXPOSED_HEADERS = (
     "Content-Disposition, ETag, Idempotent-Replayed, Link, Location, Retry-After, X-Request-ID, "
-    "X-Total-Count"
+    "X-Total-Count, X-Total-Count-Precision"
 )
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",

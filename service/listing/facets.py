@@ -16,15 +16,14 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.sql.visitors import replacement_traverse
 
 from service.database import Recipe, execute
 from service.listing import Listing
 from service.listing.statements import Filter, conditions
-from service.models import Status, catalogue
+from service.models import Status, products
 from service.schemas import MAX_CATEGORIES
 
-NO_PRICE = cast(null(), catalogue.c.price.type)
+NO_PRICE = cast(null(), products.c.price.type)
 # The conditions of each facet; its own counts ignore them.
 STATUS = {"status", "statuses"}
 CATEGORY = {"category", "categories", "no_category", "categories_or_none"}
@@ -72,7 +71,7 @@ def _groups(filter_: Filter) -> CTE:
 
     The conditions on prices apply to a group's count, but not to its lowest and highest price.
     """
-    status, category, price = (catalogue.c[name] for name in ("status", "category", "price"))
+    status, category, price = (products.c[name] for name in ("status", "category", "price"))
     return (
         select(
             status,
@@ -110,8 +109,4 @@ def _counted(
 def _only(filter_: Filter, names: set[str], groups: CTE | None = None) -> ColumnElement[bool]:
     """Return the conditions of these names, on the columns of ``groups`` if it is given."""
     kept = tuple(name for name in filter_ if name in names)
-    condition = and_(true(), *conditions(kept))
-    if groups is None:
-        return condition
-    columns = {column: groups.c[column.key] for column in catalogue.c if column.key in groups.c}
-    return replacement_traverse(condition, {}, lambda element, **_: columns.get(element))
+    return and_(true(), *conditions(kept, products.c if groups is None else groups.c))

@@ -11,7 +11,7 @@ from service.common.error_handlers import InputError, InvalidRequest
 from service.database.text import search_key
 from service.listing import Listing, cursor
 from service.listing.cursor import Key
-from service.schemas import NOT_FILTERS, REQUIRES_LIMIT, query_parameters
+from service.schemas import ESTIMATED, NOT_FILTERS, REQUIRES_LIMIT, query_parameters
 
 CENT = Decimal("0.01")
 MAX_WORDS = 10
@@ -50,7 +50,8 @@ def _parse(query_string: bytes) -> Listing:
         after,
         limit=query.get("limit"),
         offset=query.get("offset"),
-        is_counted=query.get("count", False),
+        is_counted=bool(query.get("count")),
+        is_estimated=query.get("count") == ESTIMATED,
         query=_without_position(query_string),
     )
 

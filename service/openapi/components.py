@@ -60,9 +60,14 @@ HEADERS: Schema = {
         f' <{ADDRESS}?limit=10>; rel="first"',
     },
     "X-Total-Count": {
-        "description": "number of matching products on all pages, if `count=true`",
+        "description": "number of matching products on all pages, with `count`",
         "schema": {"type": "integer", "minimum": 0},
         "example": 247,
+    },
+    "X-Total-Count-Precision": {
+        "description": "whether `X-Total-Count` is exact, if `count=estimated`",
+        "schema": {"type": "string", "enum": ["exact", "estimated"]},
+        "example": "exact",
     },
     "Retry-After": {
         "description": "seconds to wait before a retry",

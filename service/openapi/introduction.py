@@ -11,7 +11,8 @@ are JSON in UTF-8.
 `GET /products` is the whole catalogue in the order of `id`, as a JSON array. Parameters filter and
 sort it. With `limit`, from 1 to {MAX_LIMIT:,}, the response is a page: the header `Link` (RFC 8288)
 has the address of the next page with `rel="next"`. Follow it as it is until there is none; its
-`cursor` is opaque. `count=true` adds `X-Total-Count`, the number of products on all pages.
+`cursor` is opaque. `count=true` adds `X-Total-Count`, the number of products on all pages;
+`count=estimated` takes less time, and `X-Total-Count-Precision` says whether it is exact.
 
 ### Updates
 

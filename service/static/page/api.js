@@ -21,7 +21,7 @@ export class Failure extends Error {
   }
 }
 
-// Resolves with {body, etag, next} of the answer; rejects with a Failure. While it is 401, another
+// Resolves with {body, etag, next, total} of the answer; rejects with a Failure. While it is 401, another
 // token is asked for, unless the page is being left.
 export async function send(method, path, options = {}) {
   let answer = await attempt(method, path, options);
@@ -78,6 +78,7 @@ function read({ response, text }) {
     body,
     etag: strong(response.headers.get("ETag")),
     next: cursorIn(response.headers.get("Link")),
+    total: totalIn(response.headers),
   };
 }
 
@@ -109,6 +110,13 @@ export const probe = (id, etag) => change(id, {}, etag);
 // A proxy that compresses weakens the tag, though the product is the same.
 function strong(tag) {
   return tag?.replace(/^W\//, "").replace(/-gzip"$/, '"');
+}
+
+// Returns how many products match, {number, isExact}; null if that was not asked for.
+function totalIn(headers) {
+  const number = headers.get("X-Total-Count");
+  const isExact = headers.get("X-Total-Count-Precision") !== "estimated";
+  return number && { number: Number(number), isExact };
 }
 
 function cursorIn(link) {

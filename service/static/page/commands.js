@@ -89,7 +89,8 @@ export async function loadList({ quiet = false } = {}) {
   loadFacets();
   suggest(query.q);
   try {
-    update(states.listed, ticket, await api.list(asked(query), signal));
+    const answer = await api.list(`${asked(query)}&count=estimated`, signal);
+    update(states.listed, ticket, answer);
   } catch (failure) {
     if (!signal.aborted) {
       update(states.listFailed, ticket, failure, filterFaults(failure));

@@ -2,8 +2,8 @@
 import { byId, copyOf, part, setFault, setText, setValue, showPicture } from "./dom.js";
 import { STATUS_NAMES } from "./members.js";
 import { count, money } from "./numbers.js";
-import { addressOf, filtersOf, isNarrowed } from "./query.js";
-import { pages, visibleRows } from "./state.js";
+import { addressOf, isNarrowed } from "./query.js";
+import { pages, total, visibleRows } from "./state.js";
 
 const results = byId("search_results");
 
@@ -128,13 +128,13 @@ function notice(title, text, isResettable) {
 }
 
 export const showCount = part(
-  ({ facets, query, list }) => [facets, query, list.state],
-  (state, facets, query, shown) => {
-    const isKnown = facets.state === "ready" && facets.key === filtersOf(query);
+  ({ facets, query, list }) => [facets, query, list],
+  (state, facets, query, list) => {
+    const all = total(state);
     const words = { failed: "Could not be counted", loading: "Counting…" };
-    const label = facets.total === 1 ? "product" : "products";
-    setText(byId("result_count"), isKnown ? count(facets.total) : "");
-    setText(byId("result_label"), isKnown ? label : shown === "failed" ? "" : words[facets.state] ?? words.loading);
+    const label = all?.number === 1 ? "product" : "products";
+    setText(byId("result_count"), all ? `${all.isExact ? "" : "about "}${count(all.number)}` : "");
+    setText(byId("result_label"), all ? label : list.state === "failed" ? "" : words[facets.state] ?? words.loading);
   },
 );
 

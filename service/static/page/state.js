@@ -10,7 +10,7 @@ export const initial = {
   trail: [], // the cursors of the pages before
   place: 0, // in the history of this tab
   typed: {}, // filters that are not in the query: {member: {text, fault}}
-  list: { state: "loading", rows: [], next: null, at: 0, ticket: 0, failure: null },
+  list: { state: "loading", rows: [], next: null, total: null, at: 0, ticket: 0, failure: null },
   fresh: [], // ids of products that were created since the query changed
   known: {}, // by id: {product, etag, at}; product is null if it was deleted
   facets: { state: "loading", key: null },
@@ -49,11 +49,11 @@ export function asking(state, { quiet = false } = {}) {
 export const isAwaited = (state, ticket) => state.list.ticket === ticket;
 
 // The list has come; an answer to an earlier question is dropped.
-export function listed(state, ticket, { body, next }) {
+export function listed(state, ticket, { body, next, total }) {
   if (!isAwaited(state, ticket)) {
     return state;
   }
-  const list = { state: "ready", rows: body, next, at: ticket, ticket, failure: null };
+  const list = { state: "ready", rows: body, next, total, at: ticket, ticket, failure: null };
   const seen = body.filter(({ id }) => id in state.selected);
   const newer = seen.map((row) => [row.id, newest(state.known, row, ticket).product ?? row]);
   return { ...state, list, selected: { ...state.selected, ...Object.fromEntries(newer) } };
@@ -130,10 +130,17 @@ export function filterRead(state, name) {
   return { ...state, typed };
 }
 
-// Returns the number of pages, null while it is not known.
-export function pages({ facets, query }) {
+// Returns how many products match, {number, isExact}: until the facets are there, what the list
+// says; null while neither is known.
+export function total({ facets, list, query }) {
   const isKnown = facets.state === "ready" && facets.key === filtersOf(query);
-  return isKnown ? Math.max(Math.ceil(facets.total / Number(query.limit)), 1) : null;
+  return isKnown ? { number: facets.total, isExact: true } : list.state === "ready" ? list.total : null;
+}
+
+// Returns the number of pages, null while it is not known.
+export function pages(state) {
+  const all = total(state);
+  return all?.isExact ? Math.max(Math.ceil(all.number / Number(state.query.limit)), 1) : null;
 }
 
 // Selection
