@@ -17,7 +17,7 @@ from werkzeug.routing import BaseConverter
 from service.changes import feed, history, prices
 from service.common import status
 from service.common.error_handlers import shortened
-from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.database import Rows, Statement, confirm_writes, execute, execute_in, in_transaction
 from service.database.signature import sign, signature, signed
 from service.files import CSV, JSON_LINES, export, importing
 from service.files.parameters import import_options
@@ -317,7 +317,8 @@ def delete_product(product_id: int) -> Response:
 
     It is 404 only if no product can have the id.
     """
-    _change(_delete, product_id, {})
+    if not _change(_delete, product_id, {}):
+        confirm_writes()
     response = Response(status=status.HTTP_204_NO_CONTENT)
     del response.headers["Content-Type"]
     return response

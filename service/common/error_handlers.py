@@ -22,6 +22,7 @@ from werkzeug.exceptions import (
 
 from service.common.log_handlers import request_id
 from service.database import db, revisions, sqlite, sqlite_file
+from service.database.postgresql import ReplicationError
 
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
@@ -121,7 +122,11 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     if error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
     if isinstance(error, OperationalError) and sqlstate is None:
-        return f"The database is unavailable ({cause}): check that it runs, and check DATABASE_URI."
+        is_replication = isinstance(error.orig, ReplicationError)
+        remedy = (
+            "check its standbys" if is_replication else "check that it runs, and check DATABASE_URI"
+        )
+        return f"The database is unavailable ({cause}): {remedy}."
     return None
 
 
@@ -177,6 +182,8 @@ def _outage_detail(error: SQLAlchemyError) -> str:
         return revisions.NO_TABLES
     if isinstance(error, DBAPIError) and (fault := _schema_fault(error)):
         return ": ".join(fault)
+    if isinstance(error, DBAPIError) and isinstance(error.orig, ReplicationError):
+        return error.orig.detail
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if is_lost and request.method not in SAFE_METHODS:
         return (

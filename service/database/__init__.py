@@ -7,20 +7,28 @@ from functools import lru_cache, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Select, Table, UpdateBase
+from flask import current_app
+from sqlalchemy import Connection, Select, Table, UpdateBase, select
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from service.database import sqlite
-from service.database.engine import SIGNED_TABLE, TRANSACTION_ISOLATION, Base, db
-from service.database.postgresql import UnresponsiveError
+from service.database import postgresql, sqlite
+from service.database.dialects import Differing
+from service.database.engine import (
+    SIGNED_TABLE,
+    TRANSACTION_ISOLATION,
+    WRITE_BREAKER,
+    Base,
+    db,
+)
 
 __all__ = [
     "Base",
     "Recipe",
     "Rows",
     "Statement",
+    "confirm_writes",
     "db",
     "execute",
     "in_transaction",
@@ -33,11 +41,13 @@ R = TypeVar("R")
 Rows = Sequence[Sequence[Any]]
 Statement = Select[Any] | UpdateBase
 
-# SQLSTATE of a serialization failure and of a deadlock: PostgreSQL has rolled back.
-ROLLED_BACK = {"40001", "40P01"}
+# SQLSTATE of a serialization failure, of a deadlock and of a server that is read-only since it was
+# demoted: PostgreSQL has rolled back.
+ROLLED_BACK = {"40001", "40P01", "25006"}
 # Messages about a connection that must be replaced: a prepared statement whose plan refers to a
 # dropped type or table; a SQLite file that was read-only when it was opened.
 STALE = ("cache lookup failed", "cached plan must not change", "readonly database")
+_confirmation = select(Differing(postgresql.CONFIRMATION, "0"))
 MAX_RETRIES = 3
 RETRY_SECONDS = 3
 
@@ -89,7 +99,9 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
     try:
         return _execute(statement, parameters or {})
     except DBAPIError as error:
-        is_lost = error.connection_invalidated and not isinstance(error.orig, UnresponsiveError)
+        is_lost = error.connection_invalidated and not isinstance(
+            error.orig, postgresql.UnresponsiveError
+        )
         if not is_lost or not isinstance(statement, Select | Recipe):
             raise
     return _execute(statement, parameters or {})
@@ -101,6 +113,8 @@ def _execute(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
 
     Bypassing SQLAlchemy's result layer saves two thirds of the time.
     """
+    if isinstance(statement, UpdateBase):
+        _require_writes()
     engine = db.engine
     command = _command(statement, engine.dialect, tuple(values))
     pooled = None
@@ -116,6 +130,13 @@ def _execute(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
     finally:
         if pooled is not None:
             pooled.close()
+
+
+def _require_writes() -> None:
+    """Raise ``OperationalError`` while the circuit breaker of writes is open."""
+    breaker = current_app.extensions.get(WRITE_BREAKER)
+    if breaker and breaker.is_open:
+        raise OperationalError("", None, postgresql.WritesSuspendedError())
 
 
 class _Command(NamedTuple):
@@ -177,12 +198,22 @@ def _wrapped(
     return wrapped
 
 
+def confirm_writes() -> None:
+    """Wait until a synchronous standby, if there is one, has all that was committed before.
+
+    For a write that changed nothing, because it may repeat one that failed after its commit.
+    """
+    execute(_confirmation)
+
+
 @contextmanager
 def transaction(*, writes: bool = True) -> Iterator[Connection]:
     """Open a connection and a transaction; commit on success, roll back on an exception.
 
     Without ``writes`` it may write to temporary tables only; SQLite then lets others write.
     """
+    if writes:
+        _require_writes()
     isolation = TRANSACTION_ISOLATION[db.engine.dialect.name]
     with db.engine.connect().execution_options(**isolation, writes=writes) as connection:
         try:

@@ -16,9 +16,14 @@ from service.config import ConfigurationError
 from service.database import postgresql, sqlite
 
 POOL_TIMEOUT_SECONDS = 3
+# How long a write waits for the other writes of its worker. On PostgreSQL it may then take six
+# seconds more.
+WRITE_TURN_SECONDS = {"sqlite": 5, "postgresql": 2}
 PROBE_CONNECT_SECONDS = 2  # the minimum of libpq
 PROBE_SECONDS = 1
 PROBE = "probe"
+# The key of an app's extensions that has the circuit breaker of writes; SQLite has none.
+WRITE_BREAKER = "write_breaker"
 # The key under which the metadata have the name of the record of changes.
 SIGNED_TABLE = "signed_table"
 # The isolation level of a transaction; otherwise a connection is in autocommit.
@@ -94,7 +99,9 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
     app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url)}
-    app.config["WRITE_THREADS"] = _write_threads(url, app.config["WEB_THREADS"])
+    # A write that waits must not hold the thread that reads need.
+    app.config["WRITE_THREADS"] = max(app.config["WEB_THREADS"] - 1, 1)
+    app.config["WRITE_TURN_SECONDS"] = WRITE_TURN_SECONDS[url.get_backend_name()]
     try:
         db.init_app(app)
     except OSError as error:  # it creates the directory of a relative path
@@ -106,7 +113,9 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     _listen(engine)
     _listen(probe_engine)
     if url.get_backend_name() == "postgresql":
-        postgresql.init_serving_engine(engine, pgbouncer=app.config["DATABASE_PGBOUNCER"])
+        app.extensions[WRITE_BREAKER] = postgresql.init_serving_engine(
+            engine, pgbouncer=app.config["DATABASE_PGBOUNCER"]
+        )
         postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
     else:
         sqlite.init_serving_engine(engine, db.metadata.info[SIGNED_TABLE])
@@ -146,15 +155,6 @@ def _pool_options(url: URL, size: int) -> dict[str, Any]:
         "skip_autocommit_rollback": True,
         "hide_parameters": True,  # the log must not contain what clients send
     }
-
-
-def _write_threads(url: URL, threads: int) -> int:
-    """Return how many threads of a worker may run writes at a time.
-
-    SQLite runs one write at a time; the others would hold the threads that reads need. PostgreSQL
-    runs them side by side, and with one thread less it served half as many.
-    """
-    return max(threads - 1, 1) if url.get_backend_name() == "sqlite" else threads
 
 
 def _probe_options(url: URL) -> dict[str, Any]:

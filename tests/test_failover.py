@@ -1,0 +1,204 @@
+"""What clients see while a standby is missing, and while it takes the place of the primary."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from service import create_app
+from tests.cluster import ROLE, Cluster, Node, replicated
+from tests.factories import product_body
+from tests.helpers import app_with_tables, dispose, empty, engine_of, wait_for
+from tests.load import either, under_load
+from tests.server import serving
+
+pytestmark = pytest.mark.slow
+
+DATABASE = "products"
+WORKERS, THREADS, PROBES, CLIENTS = 6, 4, 1, 24
+OUTAGE_SECONDS = 12
+LONGEST_SECONDS = 8
+RECOVERY_SECONDS = 2
+SAMPLE_SECONDS = 0.25
+KEYED = {"Idempotency-Key": "a-key"}
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+T = TypeVar("T")
+
+
+@contextmanager
+def replicated_tables() -> Iterator[Cluster]:
+    """Run a primary and a standby that both have the tables."""
+    with replicated() as cluster:
+        cluster.primary.execute(f"CREATE DATABASE {DATABASE} OWNER shop")
+        with app_with_tables(cluster.uri(DATABASE, cluster.primary)):
+            yield cluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Give a cluster that a test may leave in any state."""
+    with replicated_tables() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def lasting_cluster() -> Iterator[Cluster]:
+    """Give a cluster whose primary stays; its commits wait for the standby."""
+    with replicated_tables() as cluster:
+        cluster.primary.require_standby()
+        yield cluster
+
+
+@pytest.fixture
+def without_standby(lasting_cluster: Cluster) -> Iterator[Cluster]:
+    """Give a cluster whose standby is missing, with one product."""
+    app = create_app({"DATABASE_URI": lasting_cluster.uri(DATABASE, lasting_cluster.primary)})
+    assert empty(app).test_client().post("/products", json=product_body()).status_code == 201
+    dispose(app)
+    lasting_cluster.standby.kill()
+    yield lasting_cluster
+    lasting_cluster.standby.stop()
+    lasting_cluster.standby.start()
+    wait_for(lasting_cluster.primary.is_followed)
+
+
+@contextmanager
+def serving_app(uri: str, **settings: Any) -> Iterator[Flask]:
+    app = create_app({"DATABASE_URI": uri, **settings})
+    try:
+        yield app
+    finally:
+        dispose(app)
+
+
+def hold_all_connections(app: Flask) -> None:
+    """Have the pool open all its connections."""
+    with app.test_request_context():
+        connections = [engine_of(app).connect() for _ in range(app.config["WEB_THREADS"])]
+        for connection in connections:
+            connection.close()
+
+
+def demote_in_place(node: Node) -> None:
+    """Make a server read-only; it keeps its connections."""
+    node.execute("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+    wait_for(lambda: node.execute("SHOW default_transaction_read_only") == [("on",)])
+
+
+def test_a_write_after_a_switchover_reaches_the_new_primary(cluster: Cluster) -> None:
+    uri = cluster.uri(DATABASE, cluster.primary, cluster.standby, target_session_attrs="read-write")
+    with serving_app(uri, WEB_THREADS=3) as app:
+        client = app.test_client()
+        hold_all_connections(app)
+        demote_in_place(cluster.primary)
+        cluster.standby.execute("SELECT pg_promote()")
+
+        created = client.post("/products", json=product_body())
+
+        assert created.status_code == 201
+        for _ in range(app.config["WEB_THREADS"]):
+            assert client.get(created.headers["Location"]).status_code == 200
+
+
+def cancelled(cluster: Cluster, work: Callable[[], T]) -> T:
+    """Return the result of work; cancel each commit that waits for the standby meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(work)
+        wait_for(lambda: cluster.primary.execute(CANCEL) == [] and result.done())
+        return result.result()
+
+
+def assert_unconfirmed(response: TestResponse) -> None:
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert response.get_json()["detail"] == (
+        "The write may not have been kept; check whether the change was saved, then try again"
+    )
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "/products", {}),
+        ("POST", "/products", KEYED),
+        ("PATCH", "/products/1", {"If-Match": "*"}),
+        ("DELETE", "/products/1", {}),
+    ],
+)
+def test_a_write_that_no_standby_confirms_is_503(
+    without_standby: Cluster, method: str, path: str, headers: dict[str, str]
+) -> None:
+    uri = without_standby.uri(DATABASE, without_standby.primary)
+
+    body = product_body()
+
+    def write(app: Flask) -> TestResponse:
+        return app.test_client().open(path, method=method, json=body, headers=headers)
+
+    with serving_app(uri) as app, serving_app(uri) as other:
+        assert_unconfirmed(cancelled(without_standby, lambda: write(app)))
+        refused = write(app)
+        # Another worker does not know it yet. The first one has stored the change.
+        assert_unconfirmed(cancelled(without_standby, lambda: write(other)))
+        assert app.test_client().get("/products").status_code == 200
+
+    assert refused.status_code == 503
+    assert refused.get_json()["detail"] == (
+        "The database accepts no writes at the moment; try again later"
+    )
+
+
+def test_an_import_that_no_standby_confirms_fails(without_standby: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("name,img_url,price\r\nKettle,https://img.example.com/1.jpg,9.99\r\n")
+    with serving_app(without_standby.uri(DATABASE, without_standby.primary)) as app:
+        runner, command = app.test_cli_runner(), ["products-import", str(file)]
+        result = cancelled(without_standby, lambda: runner.invoke(args=command))
+
+    assert result.exit_code == 1
+    assert "no synchronous standby confirms writes" in result.output
+
+
+def backends(cluster: Cluster) -> int:
+    """Return how many connections the service has to the primary."""
+    sql = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+    ((count,),) = cluster.primary.execute(sql)
+    return int(count)
+
+
+def test_reads_go_on_while_no_standby_confirms_writes(
+    lasting_cluster: Cluster, tmp_path: Path
+) -> None:
+    uri = lasting_cluster.uri(DATABASE, lasting_cluster.primary)
+    with (
+        serving(
+            uri, tmp_path / "log", WEB_CONCURRENCY=str(WORKERS), WEB_THREADS=str(THREADS)
+        ) as server,
+        under_load(server, CLIENTS, either) as load,
+    ):
+        wait_for(lambda: len(server.workers()) >= WORKERS)
+        lasting_cluster.standby.kill()
+        gone = time.monotonic()
+        most = 0
+        while not load.ended.wait(SAMPLE_SECONDS) and time.monotonic() < gone + OUTAGE_SECONDS:
+            most = max(most, backends(lasting_cluster))
+        lasting_cluster.standby.start()
+        wait_for(lasting_cluster.primary.is_followed)
+        back = time.monotonic()
+        for client in range(1, CLIENTS, 2):
+            written = load.wait_for(201, method="POST", since=back, client=client)
+            assert written - back < RECOVERY_SECONDS
+
+    reads = [answer.status for answer in load.answers if answer.method == "GET"]
+    assert reads.count(200) >= 0.99 * len(reads)
+    assert max(answer.ended - answer.started for answer in load.answers) < LONGEST_SECONDS
+    assert load.statuses(gone + LONGEST_SECONDS, gone + OUTAGE_SECONDS) == {200, 503}
+    assert most <= WORKERS * (THREADS + PROBES)
+    assert "Traceback" not in server.log.read_text()
