@@ -20,6 +20,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from sqlalchemy.engine import URL, make_url
@@ -41,6 +42,8 @@ INTEGER_PARAMETERS = {
 OTHER_NAMES = {
     "DB_URI": "DATABASE_URI",
     "DB_URL": "DATABASE_URI",
+    "DB_READ_URI": "DATABASE_READ_URI",
+    "DB_READ_URL": "DATABASE_READ_URI",
     "SQLALCHEMY_DATABASE_URI": "DATABASE_URI",
     "SQLALCHEMY_DATABASE_URL": "DATABASE_URI",
 }
@@ -75,6 +78,16 @@ def _check_database_uri(uri: str) -> str:
     if driver == "psycopg":
         _check_libpq_parameters(url)
     return uri
+
+
+def _check_read_uri(uri: str, info: ValidationInfo) -> str:
+    if not uri:
+        return uri
+    if not uri.startswith("postgresql"):
+        raise ValueError("must begin with postgresql+psycopg://")
+    if info.data.get("DATABASE_URI", "").startswith("sqlite"):
+        raise ValueError("must not be set if DATABASE_URI is SQLite, which has no standby")
+    return _check_database_uri(uri)
 
 
 def _check_libpq_parameters(url: URL) -> None:
@@ -156,6 +169,11 @@ class Settings(BaseModel):
         "sqlite:///products.db",
         description="URI of the database; a relative SQLite path is relative to instance/",
     )
+    DATABASE_READ_URI: Annotated[str, AfterValidator(_check_read_uri)] = Field(
+        "",
+        description="URI of a standby of the PostgreSQL database, which answers reads while the"
+        " primary cannot be reached; empty: none does",
+    )
     DATABASE_PGBOUNCER: bool = Field(
         default=False,
         description="true if the service connects through PgBouncer in transaction mode",
@@ -199,7 +217,7 @@ class Settings(BaseModel):
         0, ge=0, description="number of gunicorn's worker processes; 0: one for each available CPU"
     )
     WEB_THREADS: int = Field(
-        2, ge=1, description="threads of each worker; each thread has one database connection"
+        3, ge=1, description="threads of each worker; each thread has one database connection"
     )
     TRUSTED_PROXIES: int = Field(
         0,

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -14,7 +15,7 @@ from werkzeug.test import TestResponse
 from service import create_app
 from tests.cluster import ROLE, Cluster, Node, replicated
 from tests.factories import product_body
-from tests.helpers import app_with_tables, dispose, empty, engine_of, wait_for
+from tests.helpers import app_with_tables, dispose, empty, engine_of, logged, wait_for
 from tests.load import either, under_load
 from tests.server import serving
 
@@ -166,10 +167,10 @@ def test_an_import_that_no_standby_confirms_fails(without_standby: Cluster, tmp_
     assert "no synchronous standby confirms writes" in result.output
 
 
-def backends(cluster: Cluster) -> int:
-    """Return how many connections the service has to the primary."""
+def connections(node: Node) -> int:
+    """Return how many connections the service has to a server."""
     sql = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}'"
-    ((count,),) = cluster.primary.execute(sql)
+    ((count,),) = node.execute(sql)
     return int(count)
 
 
@@ -188,7 +189,7 @@ def test_reads_go_on_while_no_standby_confirms_writes(
         gone = time.monotonic()
         most = 0
         while not load.ended.wait(SAMPLE_SECONDS) and time.monotonic() < gone + OUTAGE_SECONDS:
-            most = max(most, backends(lasting_cluster))
+            most = max(most, connections(lasting_cluster.primary))
         lasting_cluster.standby.start()
         wait_for(lasting_cluster.primary.is_followed)
         back = time.monotonic()
@@ -202,3 +203,114 @@ def test_reads_go_on_while_no_standby_confirms_writes(
     assert load.statuses(gone + LONGEST_SECONDS, gone + OUTAGE_SECONDS) == {200, 503}
     assert most <= WORKERS * (THREADS + PROBES)
     assert "Traceback" not in server.log.read_text()
+
+
+READS = ["/products/1", "/products", "/products?limit=1&count=true", "/products/facets"]
+OTHER_READS = ["/products/changes", "/products/history", "/products.csv", "/products.jsonl"]
+
+
+@pytest.fixture(scope="module")
+def reading_app() -> Iterator[Flask]:
+    """Give an app whose primary is dead, and whose standby has one product."""
+    with replicated_tables() as cluster:
+        primary = cluster.uri(DATABASE, cluster.primary)
+        standby = cluster.uri(DATABASE, cluster.standby)
+        with serving_app(primary, DATABASE_READ_URI=standby) as app:
+            assert app.test_client().post("/products", json=product_body()).status_code == 201
+            tables = "SELECT count(*) FROM products"
+            wait_for(lambda: cluster.standby.execute(tables, database=DATABASE) == [(1,)])
+            cluster.primary.kill()
+            yield app
+
+
+@pytest.mark.parametrize("path", [*READS, "/products/1/lowest-price"])
+@pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}])
+def test_a_standby_answers_reads_with_marks(
+    reading_app: Flask, path: str, headers: dict[str, str]
+) -> None:
+    response = reading_app.test_client().get(path, headers=headers)
+
+    assert response.status_code == 200
+    assert response.get_data()
+    assert int(response.headers["X-Data-Age"]) >= 0
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "ETag" not in response.headers
+
+
+def test_what_a_standby_lacks_is_404_with_marks(reading_app: Flask) -> None:
+    response = reading_app.test_client().get("/products/2")
+
+    assert response.status_code == 404
+    assert int(response.headers["X-Data-Age"]) >= 0
+
+
+@pytest.mark.parametrize("path", OTHER_READS)
+def test_a_standby_does_not_answer_what_must_be_exact(reading_app: Flask, path: str) -> None:
+    response = reading_app.test_client().get(path)
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
+    assert "X-Data-Age" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "/products", {}),
+        ("PATCH", "/products/1", {}),
+        ("DELETE", "/products/1", {"If-Match": "*"}),
+        ("GET", "/products/1", {"If-Match": "*"}),
+    ],
+)
+def test_a_standby_takes_no_write_and_judges_no_precondition(
+    reading_app: Flask, method: str, path: str, headers: dict[str, str]
+) -> None:
+    body = None if method == "GET" else product_body()
+    response = reading_app.test_client().open(path, method=method, headers=headers, json=body)
+
+    assert response.status_code == 503
+    assert "X-Data-Age" not in response.headers
+
+
+def test_a_service_that_can_read_is_ready(reading_app: Flask) -> None:
+    response = reading_app.test_client().get("/readyz")
+
+    assert response.status_code == 200
+    assert response.get_json() == {
+        "status": "OK",
+        "detail": "Writes are 503: The database does not answer; a standby answers reads",
+    }
+
+
+def test_the_log_says_that_a_standby_answers(reading_app: Flask) -> None:
+    uris = {name: reading_app.config[name] for name in ("DATABASE_URI", "DATABASE_READ_URI")}
+    with serving_app(uris.pop("DATABASE_URI"), **uris) as app, logged(app) as log:
+        for _ in "12":
+            assert app.test_client().get("/products").status_code == 200
+        assert log.getvalue().count("A standby answers reads") == 1
+
+
+def test_a_standby_that_does_not_answer_either_is_503(reading_app: Flask) -> None:
+    dead = reading_app.config["DATABASE_URI"]
+    with serving_app(dead, DATABASE_READ_URI=dead) as app:
+        assert app.test_client().get("/products").status_code == 503
+        assert app.test_client().get("/readyz").status_code == 503
+
+
+def test_a_standby_is_not_used_while_the_primary_answers(lasting_cluster: Cluster) -> None:
+    primary = lasting_cluster.uri(DATABASE, lasting_cluster.primary)
+    standby = lasting_cluster.uri(DATABASE, lasting_cluster.standby)
+    blocking = "LOCK TABLE products IN ACCESS EXCLUSIVE MODE"
+    slow = {"options": "-c lock_timeout=50ms"}
+    with serving_app(f"{primary}&{urlencode(slow)}", DATABASE_READ_URI=standby) as app:
+        client = empty(app).test_client()
+        created = client.post("/products", json=product_body())
+        answers = [client.get(created.headers["Location"]), client.get("/readyz")]
+        with lasting_cluster.primary.connect(DATABASE) as other, other.transaction():
+            other.execute(blocking)
+            blocked = client.get("/products")
+
+    assert [each.status_code for each in answers] == [200, 200]
+    assert answers[0].headers["ETag"]
+    assert blocked.status_code == 503
+    assert not any("X-Data-Age" in each.headers for each in (*answers, blocked))
+    assert connections(lasting_cluster.standby) == 0

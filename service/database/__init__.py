@@ -10,13 +10,14 @@ import psycopg
 from flask import current_app
 from sqlalchemy import Connection, Select, Table, UpdateBase, select
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from service.database import postgresql, sqlite
+from service.database import postgresql, sqlite, standby
 from service.database.dialects import Differing
 from service.database.engine import (
     SIGNED_TABLE,
+    STANDBY,
     TRANSACTION_ISOLATION,
     WRITE_BREAKER,
     Base,
@@ -93,29 +94,57 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
 
     A SELECT whose connection is lost is retried once on a new connection, unless the server is
     unresponsive. A write is retried only if the server rolled it back or refused it: after a lost
-    connection it may have been committed. Raises ``DBAPIError``, or
-    ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
+    connection it may have been committed. If the primary cannot be reached, a standby may answer.
+    Raises ``DBAPIError``, or ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in
+    time.
     """
+    values = parameters or {}
+    if standby.is_in_use():
+        return _execute(statement, values, STANDBY)
     try:
-        return _execute(statement, parameters or {})
+        return _execute_on_primary(statement, values)
+    except DBAPIError as error:
+        if not standby.may_answer(error):
+            raise
+        return _execute_on_standby(statement, values, error)
+
+
+def _execute_on_standby(
+    statement: Statement | Recipe, values: Mapping[str, Any], error: DBAPIError
+) -> Rows:
+    """Execute a read on the standby; if that fails as well, raise the error of the primary."""
+    try:
+        ((age,),) = _execute(standby.AGE, {}, STANDBY)
+        rows = _execute(statement, values, STANDBY)
+    except SQLAlchemyError as failure:
+        raise error from failure
+    standby.use(age, error)
+    return rows
+
+
+def _execute_on_primary(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
+    try:
+        return _execute(statement, values)
     except DBAPIError as error:
         is_lost = error.connection_invalidated and not isinstance(
             error.orig, postgresql.UnresponsiveError
         )
         if not is_lost or not isinstance(statement, Select | Recipe):
             raise
-    return _execute(statement, parameters or {})
+    return _execute(statement, values)
 
 
 @_retry_if_rolled_back
-def _execute(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
+def _execute(
+    statement: Statement | Recipe, values: Mapping[str, Any], bind: str | None = None
+) -> Rows:
     """Compile with SQLAlchemy, and execute with the driver on a pooled connection.
 
     Bypassing SQLAlchemy's result layer saves two thirds of the time.
     """
     if isinstance(statement, UpdateBase):
         _require_writes()
-    engine = db.engine
+    engine = db.engines[bind]
     command = _command(statement, engine.dialect, tuple(values))
     pooled = None
     try:
