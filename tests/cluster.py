@@ -63,14 +63,19 @@ class Node:
 
     def kill(self) -> None:
         """Kill all its processes at once; wait until they have ended."""
-        if self._process is None:
-            return
-        processes = [self._process.pid, *self._children()]
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        self._process.wait()
+        processes = self._signal(signal.SIGKILL)
+        if self._process:
+            self._process.wait()
         wait_for(lambda: not any(map(_is_running, processes)))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes until the end of the block."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it."""
@@ -107,10 +112,16 @@ class Node:
             return self.execute("SELECT 1") == [(1,)]
         return False
 
-    def _children(self) -> list[int]:
+    def _signal(self, number: signal.Signals) -> list[int]:
+        """Send a signal to all its processes; return them."""
         assert self._process
         pid = self._process.pid
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        processes = [pid, *map(int, children)]
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        return processes
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(POSTGRES_BIN_PATH / program), "-D", str(self._folder), *arguments]

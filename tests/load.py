@@ -78,9 +78,15 @@ class Load:
             assert self.changed.wait_for(found, seconds), f"no {method} was answered {statuses}"
             return min(found())
 
-    def statuses(self, begin: float = 0, end: float = float("inf")) -> set[int]:
-        """Return the statuses of what was asked in a time."""
-        return {answer.status for answer in self.answers if begin <= answer.started < end}
+    def statuses(
+        self, begin: float = 0, end: float = float("inf"), method: str | None = None
+    ) -> set[int]:
+        """Return the statuses of what was asked in a time, by all methods or by one."""
+        return {
+            answer.status
+            for answer in self.answers
+            if begin <= answer.started < end and method in (None, answer.method)
+        }
 
     def add(self, answer: Answer) -> None:
         """Remember an answer."""
@@ -134,7 +140,12 @@ def read(connection: http.client.HTTPConnection, client: int, name: str) -> Answ
     return _answer(connection, client, name, "GET", "/products?sort=-id&limit=5")
 
 
-def write(connection: http.client.HTTPConnection, client: int, name: str, **headers: str) -> Answer:
+def write(
+    connection: http.client.HTTPConnection,
+    client: int,
+    name: str,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Answer:
     """Create a product of this name."""
     body = json.dumps(product_body(name=name))
     return _answer(connection, client, name, "POST", "/products", body, headers)

@@ -1,9 +1,11 @@
 """What clients see while a standby is missing, and while it takes the place of the primary."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -16,7 +18,7 @@ from service import create_app
 from tests.cluster import ROLE, Cluster, Node, replicated
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, empty, engine_of, logged, wait_for
-from tests.load import either, under_load
+from tests.load import Answer, either, read, under_load, write
 from tests.server import serving
 
 pytestmark = pytest.mark.slow
@@ -27,6 +29,7 @@ OUTAGE_SECONDS = 12
 LONGEST_SECONDS = 8
 RECOVERY_SECONDS = 2
 SAMPLE_SECONDS = 0.25
+FAILOVER_CLIENTS, WITHOUT_PRIMARY_SECONDS = 8, 3
 KEYED = {"Idempotency-Key": "a-key"}
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
@@ -174,6 +177,54 @@ def connections(node: Node) -> int:
     return int(count)
 
 
+class KeyedWrites:
+    """Clients that read, and clients that repeat a write with its key until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self._unacknowledged: dict[int, str] = {}
+
+    def __call__(self, connection: HTTPConnection, client: int, number: int) -> Answer:
+        if client % 2 == 0:
+            return read(connection, client, f"{client}/{number}")
+        name = self._unacknowledged.setdefault(client, f"{client}/{number}")
+        answer = write(connection, client, name, {"Idempotency-Key": name})
+        if answer.status == 201:
+            del self._unacknowledged[client]
+        return answer
+
+
+def test_a_failover_loses_no_write_and_makes_none_twice(cluster: Cluster, tmp_path: Path) -> None:
+    uri = cluster.uri(DATABASE, cluster.primary, cluster.standby, target_session_attrs="read-write")
+    read_uri = cluster.uri(DATABASE, cluster.standby)
+    cluster.primary.require_standby()
+    with (
+        serving(uri, tmp_path / "log", WEB_CONCURRENCY="2", DATABASE_READ_URI=read_uri) as server,
+        under_load(server, FAILOVER_CLIENTS, KeyedWrites()) as load,
+    ):
+        for client in range(1, FAILOVER_CLIENTS, 2):
+            load.wait_for(201, method="POST", client=client)
+        cluster.primary.kill()
+        killed = time.monotonic()
+        load.wait_for(503, method="POST", since=killed)
+        load.ended.wait(WITHOUT_PRIMARY_SECONDS)
+        cluster.standby.execute("SELECT pg_promote()")
+        promoted = time.monotonic()
+        for client in range(1, FAILOVER_CLIENTS, 2):
+            written = load.wait_for(201, method="POST", since=promoted, client=client)
+            assert written - promoted < RECOVERY_SECONDS
+        load.stop()
+        _, products = server.ask("GET", "/products")
+
+    assert load.statuses(method="GET") == {200}
+    assert load.statuses(method="POST") == {201, 503}
+    assert max(answer.ended - answer.started for answer in load.answers) < LONGEST_SECONDS
+    acknowledged = Counter(a.name for a in load.answers if a.status == 201)
+    stored = Counter(product["name"] for product in products)
+    assert set(acknowledged.values()) == set(stored.values()) == {1}
+    assert acknowledged.keys() <= stored.keys()
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_reads_go_on_while_no_standby_confirms_writes(
     lasting_cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -285,7 +336,7 @@ def test_the_log_says_that_a_standby_answers(reading_app: Flask) -> None:
     uris = {name: reading_app.config[name] for name in ("DATABASE_URI", "DATABASE_READ_URI")}
     with serving_app(uris.pop("DATABASE_URI"), **uris) as app, logged(app) as log:
         for _ in "12":
-            assert app.test_client().get("/products").status_code == 200
+            assert app.test_client().get("/products?limit=1").status_code == 200
         assert log.getvalue().count("A standby answers reads") == 1
 
 
@@ -294,6 +345,25 @@ def test_a_standby_that_does_not_answer_either_is_503(reading_app: Flask) -> Non
     with serving_app(dead, DATABASE_READ_URI=dead) as app:
         assert app.test_client().get("/products").status_code == 503
         assert app.test_client().get("/readyz").status_code == 503
+
+
+def test_a_standby_answers_reads_while_the_primary_is_frozen(lasting_cluster: Cluster) -> None:
+    primary = lasting_cluster.uri(DATABASE, lasting_cluster.primary)
+    standby = lasting_cluster.uri(DATABASE, lasting_cluster.standby)
+    with serving_app(primary, DATABASE_READ_URI=standby) as app:
+        client = app.test_client()
+        assert client.get("/products?limit=1").status_code == 200
+        began = time.monotonic()
+        with lasting_cluster.primary.frozen():
+            answers = [client.get("/products?limit=1")]
+            answered = time.monotonic()
+            answers.append(client.get("/products?limit=1"))
+            assert time.monotonic() - answered < RECOVERY_SECONDS
+
+        assert [each.status_code for each in answers] == [200, 200]
+        assert all("X-Data-Age" in each.headers for each in answers)
+        assert answered - began < LONGEST_SECONDS
+        wait_for(lambda: "X-Data-Age" not in client.get("/products?limit=1").headers)
 
 
 def test_a_standby_is_not_used_while_the_primary_answers(lasting_cluster: Cluster) -> None:
