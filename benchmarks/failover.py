@@ -16,7 +16,7 @@ from tests.server import serving
 SECONDS, ROUNDS = 60, 5
 WORKERS, THREADS, CLIENTS = 6, 4, 24
 SAMPLE_SECONDS = 0.5
-WITHOUT_PRIMARY_SECONDS = 5
+WITH_PRIMARY_SECONDS, WITHOUT_PRIMARY_SECONDS = 5, 5
 
 
 def main() -> None:
@@ -79,6 +79,7 @@ def failover(cluster: Cluster) -> float:
         ) as server,
         under_load(server, CLIENTS, KeyedWrites()) as load,
     ):
+        load.ended.wait(WITH_PRIMARY_SECONDS)
         cluster.primary.kill()
         killed = load.wait_for(503, method="POST")
         load.ended.wait(WITHOUT_PRIMARY_SECONDS)

@@ -291,7 +291,7 @@ def get_product(product_id: int) -> Response:
     product = _first(product_id, execute(_product, {"product_id": product_id}))
     tag = entity_tag(product)
     require_match(request, tag)
-    if none_match_fails(request, tag) and not standby.is_in_use():
+    if none_match_fails(request, tag) and not standby.reading():
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": f'"{tag}"'})
     return _response(product, tag=tag)
 

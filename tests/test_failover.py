@@ -4,13 +4,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from service import create_app
@@ -27,8 +28,10 @@ OUTAGE_SECONDS = 12
 LONGEST_SECONDS = 8
 RECOVERY_SECONDS = 2
 SAMPLE_SECONDS = 0.25
+WRITERS, READS_MEANWHILE, LONG_LIST = 3, 5, 300
 FAILOVER_CLIENTS, WITHOUT_PRIMARY_SECONDS = 8, 3
 KEYED = {"Idempotency-Key": "a-key"}
+COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 T = TypeVar("T")
@@ -157,6 +160,54 @@ def test_an_import_that_no_standby_confirms_fails(without_standby: Cluster, tmp_
 
     assert result.exit_code == 1
     assert "no synchronous standby confirms writes" in result.output
+
+
+def test_writes_that_wait_for_a_standby_leave_a_thread_to_reads(
+    without_standby: Cluster, tmp_path: Path
+) -> None:
+    primary = without_standby.primary
+    with (
+        serving(
+            without_standby.uri(DATABASE, primary),
+            tmp_path / "log",
+            WEB_CONCURRENCY="1",
+            WEB_THREADS="2",
+        ) as server,
+        ThreadPoolExecutor(WRITERS) as pool,
+    ):
+        writes = [
+            pool.submit(server.ask, "POST", "/products", product_body()) for _ in range(WRITERS)
+        ]
+        wait_for(lambda: primary.execute(COMMITTING) == [(1,)])
+        began = time.monotonic()
+        reads = {server.ask("GET", "/products/1")[0].status for _ in range(READS_MEANWHILE)}
+        seconds = time.monotonic() - began
+        assert primary.execute(COMMITTING) == [(1,)]
+        without_standby.standby.start()
+        answers = [each.result()[0].status for each in writes]
+
+    assert reads == {200}
+    assert seconds < RECOVERY_SECONDS
+    assert set(answers) <= {201, 503}
+    assert 201 in answers
+
+
+def test_a_list_does_not_go_on_with_the_standby(cluster: Cluster) -> None:
+    primary, standby = (
+        cluster.uri(DATABASE, cluster.primary),
+        cluster.uri(DATABASE, cluster.standby),
+    )
+    with serving_app(primary, DATABASE_READ_URI=standby) as app:
+        seeded = app.test_cli_runner().invoke(args=["db-seed", "--count", str(LONG_LIST)])
+        assert seeded.exit_code == 0
+        with closing(app.test_client().get("/products")) as response:
+            pieces = response.iter_encoded()
+            assert next(pieces)
+            cluster.primary.kill()
+
+            with pytest.raises(OperationalError):
+                list(pieces)
+        assert "X-Data-Age" not in response.headers
 
 
 def test_a_failover_loses_no_write_and_makes_none_twice(cluster: Cluster, tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
     time.
     """
     values = parameters or {}
-    if standby.is_in_use():
-        return _execute(statement, values, STANDBY)
+    if failure := standby.primary_error():
+        return _execute_on_standby(statement, values, failure)
     try:
         return _execute_on_primary(statement, values)
     except DBAPIError as error:
@@ -114,12 +114,12 @@ def _execute_on_standby(
 ) -> Rows:
     """Execute a read on the standby; if that fails as well, raise the error of the primary."""
     try:
-        ((age,),) = _execute(standby.AGE, {}, STANDBY)
-        rows = _execute(statement, values, STANDBY)
+        if not standby.reading():
+            ((age,),) = _execute(standby.AGE, {}, STANDBY)
+            standby.use(age, error)
+        return _execute(statement, values, STANDBY)
     except SQLAlchemyError as failure:
         raise error from failure
-    standby.use(age, error)
-    return rows
 
 
 def _execute_on_primary(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:

@@ -1,9 +1,10 @@
 """Reads from a standby while the primary cannot be reached (DATABASE_READ_URI).
 
-A view allows them with ``allow``. Its statements go to the primary first; once one has gone to the
-standby, the others of the request do, too.
+A view allows them with ``allow``. Once a statement of a request has gone to the standby, the others
+do, too.
 """
 
+from time import monotonic
 from typing import Any, NamedTuple
 
 from flask import Flask, current_app, g
@@ -13,6 +14,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from service.database.engine import STANDBY
 from service.database.postgresql import ReplicationError
 
+# How long a failure keeps other requests from trying the primary: each attempt may reach the same
+# standby, and takes longer than the read itself.
+REMEMBERED_SECONDS = 0.1
 # The whole seconds since the latest change that the standby has. One that has been promoted is up
 # to date. One that has replayed nothing since its start is at least as old as that.
 AGE: Select[Any] = select(
@@ -26,6 +30,14 @@ AGE: Select[Any] = select(
 UNREACHABLE = ("08", "57P0")
 
 
+class Failure(NamedTuple):
+    """The last failure of the primary."""
+
+    error: DBAPIError | None = None
+    ended_at: float = 0.0
+    """When it is no longer remembered, on the monotonic clock."""
+
+
 class Reading(NamedTuple):
     """What a request has read from the standby."""
 
@@ -37,17 +49,23 @@ class Reading(NamedTuple):
 
 def init_app(app: Flask) -> None:
     """Remember whether there is a standby."""
-    app.extensions[STANDBY] = bool(app.config["DATABASE_READ_URI"])
+    app.extensions[STANDBY] = Failure() if app.config["DATABASE_READ_URI"] else None
 
 
 def allow() -> None:
     """Let the statements of this request go to the standby."""
-    g.may_read_standby = current_app.extensions[STANDBY]
+    failure = current_app.extensions[STANDBY]
+    g.may_read_standby = failure is not None
+    if failure and monotonic() < failure.ended_at:
+        g.primary_error = failure.error
 
 
 def may_answer(error: DBAPIError) -> bool:
     """Return whether the standby is to answer what the primary did not."""
-    return g.get("may_read_standby", False) and _is_unreachable(error)
+    if not g.get("may_read_standby", False) or not _is_unreachable(error):
+        return False
+    current_app.extensions[STANDBY] = Failure(error, monotonic() + REMEMBERED_SECONDS)
+    return True
 
 
 def _is_unreachable(error: DBAPIError) -> bool:
@@ -59,21 +77,24 @@ def _is_unreachable(error: DBAPIError) -> bool:
     return error.connection_invalidated or sqlstate.startswith(UNREACHABLE)
 
 
-def is_in_use() -> bool:
-    """Return whether this request reads the standby."""
-    return "standby_reading" in g
+def primary_error() -> DBAPIError | None:
+    """Return why this request is not to try the primary; None if it is."""
+    error: DBAPIError | None = g.get("primary_error")
+    return error
+
+
+def reading() -> Reading | None:
+    """Return what this request has read from the standby; None if the primary answered."""
+    found: Reading | None = g.get("standby_reading")
+    return found
 
 
 def use(age: int, error: DBAPIError) -> None:
     """Let all further statements of this request go to the standby."""
+    g.primary_error = error
     g.standby_reading = Reading(age, error)
 
 
-def settle() -> Reading | None:
-    """Return what the request has read from the standby, or None if the primary answered.
-
-    From then on, the statements of a stream no longer go from one to the other.
-    """
+def settle() -> None:
+    """Let the statements of a stream that has begun no longer go from one to the other."""
     g.may_read_standby = False
-    reading: Reading | None = g.get("standby_reading")
-    return reading

@@ -25,8 +25,8 @@ def init_app(app: Flask) -> None:
 
 
 def _mark(response: Response) -> Response:
-    reading = standby.settle()
-    if reading:
+    standby.settle()
+    if reading := standby.reading():
         response.headers[HEADER] = str(reading.age)
         response.headers["Cache-Control"] = "no-store"
         response.headers.remove("ETag")
