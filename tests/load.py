@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Event
 from types import MappingProxyType
+
+import pytest
 
 from tests.factories import product_body
 from tests.server import Server
@@ -64,18 +67,22 @@ class Load:
         Return when it came.
         """
 
-        def found() -> list[float]:
+        def answers() -> list[Answer]:
             return [
-                answer.ended
+                answer
                 for answer in self.answers
                 if answer.started >= since
                 and answer.method == method
-                and answer.status in statuses
                 and client in (None, answer.client)
             ]
 
+        def found() -> list[float]:
+            return [answer.ended for answer in answers() if answer.status in statuses]
+
         with self.changed:
-            assert self.changed.wait_for(found, seconds), f"no {method} was answered {statuses}"
+            if not self.changed.wait_for(found, seconds):
+                others = Counter(answer.status for answer in answers())
+                pytest.fail(f"no {method} of {client} was answered {statuses}, but {others}")
             return min(found())
 
     def statuses(

@@ -160,7 +160,7 @@ class WriteBreaker(CircuitBreaker):
             with closing(_connect(self._server, self._server.connect_options)) as connection:
                 connection.autocommit = True
                 connection.execute(f"SELECT {CONFIRMATION}")
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, OSError):
             return False
         except psycopg.Error:  # such as that of a read-only server, which writes then get, too
             return True
