@@ -115,11 +115,15 @@ def either(connection: http.client.HTTPConnection, client: int, number: int) -> 
 
 
 @contextmanager
-def under_load(server: Server, clients: int = 8, ask: Ask = alternately) -> Iterator[Load]:
-    """Have clients write and read until the end of the block."""
+def under_load(
+    server: Server, clients: int = 8, ask: Ask = alternately, *, is_slow: bool = False
+) -> Iterator[Load]:
+    """Have clients write and read until the end of the block; slow ones pause in between."""
     load = Load()
     with ThreadPoolExecutor(clients) as pool:
-        load.clients = [pool.submit(_run, server, load, ask, number) for number in range(clients)]
+        load.clients = [
+            pool.submit(_run, server, load, ask, number, is_slow) for number in range(clients)
+        ]
         try:
             load.wait_for(200, method="GET")
             load.wait_for(201, method="POST")
@@ -128,14 +132,14 @@ def under_load(server: Server, clients: int = 8, ask: Ask = alternately) -> Iter
             load.stop()
 
 
-def _run(server: Server, load: Load, ask: Ask, client: int) -> None:
+def _run(server: Server, load: Load, ask: Ask, client: int, is_slow: bool) -> None:
     connection = server.connect()
     for number in count():
         if load.ended.is_set():
             break
         answer = ask(connection, client, number)
         load.add(answer)
-        if answer.status in (LOST, 503):
+        if answer.status in (LOST, 503) or is_slow:
             load.ended.wait(PAUSE_SECONDS)
         if answer.status == LOST:
             connection.close()
