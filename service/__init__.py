@@ -17,6 +17,7 @@ from service.http import (
     allow,
     auth,
     cors,
+    data_age,
     request_log,
     security_headers,
     trusted_hosts,
@@ -45,6 +46,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # Flask calls after_request functions in reverse order: the last one first.
     security_headers.init_app(app)
     allow.init_app(app)
+    data_age.init_app(app)
     error_handlers.init_app(app)
     app.before_request(bridge.raise_refusal)
     trusted_hosts.init_app(app, exempt=operations.NAME)

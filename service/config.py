@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
@@ -32,6 +33,8 @@ SERVICE_NAME = "products"
 OTHER_NAMES = {
     "DB_URI": "DATABASE_URI",
     "DB_URL": "DATABASE_URI",
+    "DB_READ_URI": "DATABASE_READ_URI",
+    "DB_READ_URL": "DATABASE_READ_URI",
     "SQLALCHEMY_DATABASE_URI": "DATABASE_URI",
     "SQLALCHEMY_DATABASE_URL": "DATABASE_URI",
 }
@@ -44,6 +47,16 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{43,}=*")
 
 class ConfigurationError(Exception):
     """An invalid setting; the service does not start."""
+
+
+def _check_read_uri(uri: str, info: ValidationInfo) -> str:
+    if not uri:
+        return uri
+    if not uri.startswith("postgresql"):
+        raise ValueError("must begin with postgresql+psycopg://")
+    if info.data.get("DATABASE_URI", "").startswith("sqlite"):
+        raise ValueError("must not be set if DATABASE_URI is SQLite, which has no standby")
+    return checked_uri(uri)
 
 
 def parse_tokens(pairs: str) -> dict[str, str]:
@@ -125,6 +138,11 @@ class Settings(BaseModel):
         "sqlite:///products.db",
         description="URI of the database; a relative SQLite path is relative to instance/",
     )
+    DATABASE_READ_URI: Annotated[str, AfterValidator(_check_read_uri)] = Field(
+        "",
+        description="URI of a standby of the PostgreSQL database, which answers reads while the"
+        " primary cannot be reached; empty: none does",
+    )
     DATABASE_PGBOUNCER: Annotated[bool | Literal["prepared"], WrapValidator(_check_pgbouncer)] = (
         Field(
             default=False,
@@ -171,7 +189,7 @@ class Settings(BaseModel):
         0, ge=0, description="number of gunicorn's worker processes; 0: one for each available CPU"
     )
     WEB_THREADS: int = Field(
-        2, ge=1, description="threads of each worker; each thread has one database connection"
+        3, ge=1, description="threads of each worker; each thread has one database connection"
     )
     TRUSTED_PROXIES: int = Field(
         0,

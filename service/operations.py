@@ -7,7 +7,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from service.common.error_handlers import RETRY_AFTER_SECONDS, outage_message
 from service.database import db, revisions, sqlite
-from service.database.engine import probe
+from service.database.engine import PROBE, STANDBY_PROBE, probe
 from service.http.auth import Tokens
 from service.http.json_body import JSON
 from service.metrics import Metrics
@@ -34,12 +34,14 @@ def init_app(app: Flask, metrics: Metrics, tokens: Tokens) -> None:
     def get_readiness() -> Response:
         """Return 200 if the database answers and has the required schema, else 503.
 
-        While the tokens cannot be read, writes are 503. As reads continue, that is 200 with a
-        `detail`.
+        While the tokens cannot be read, or only a standby answers, writes are 503. As reads
+        continue, that is 200 with a `detail`.
         """
         fault = tokens.load().fault
-        if error := _database_error():
-            raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
+        if error := _database_error(PROBE):
+            if error != NO_ANSWER or not _is_read_by_standby():
+                raise ServiceUnavailable(error, retry_after=RETRY_AFTER_SECONDS)
+            fault = f"{error}; a standby answers reads"
         if fault:
             return jsonify(status="OK", detail=f"Writes are 503: {fault}")
         return Response(OK, content_type=JSON)
@@ -53,12 +55,16 @@ def init_app(app: Flask, metrics: Metrics, tokens: Tokens) -> None:
     app.register_blueprint(blueprint)
 
 
-def _database_error() -> str | None:
+def _is_read_by_standby() -> bool:
+    return STANDBY_PROBE in db.engines and _database_error(STANDBY_PROBE) is None
+
+
+def _database_error(bind: str) -> str | None:
     file = sqlite.file_of(db.engine.url)
     if file and not file.exists():
         return revisions.NO_TABLES
     try:
-        with probe() as connection:
+        with probe(bind) as connection:
             return revisions.schema_error(connection, db.metadata)
     except DBAPIError as error:
         # Only the log has the cause, which may name the host and the role of the database.

@@ -17,7 +17,15 @@ from werkzeug.routing import BaseConverter
 from service.changes import feed, history, prices
 from service.common import status
 from service.common.error_handlers import shortened
-from service.database import Rows, Statement, execute, execute_in, in_transaction
+from service.database import (
+    Rows,
+    Statement,
+    confirm_writes,
+    execute,
+    execute_in,
+    in_transaction,
+    standby,
+)
 from service.database.signature import sign, signature, signed
 from service.files import CSV, JSON_LINES, export, importing
 from service.files.parameters import import_options
@@ -140,7 +148,7 @@ class ProductIdConverter(BaseConverter):
 @blueprint.get("")
 @operation(
     {JSON: PRODUCTS},
-    headers=("Link", "X-Total-Count", "X-Total-Count-Precision"),
+    headers=("Link", "X-Data-Age", "X-Total-Count", "X-Total-Count-Precision"),
     failures=(400, 414, 503),
     parameters=LIST_PARAMETERS,
 )
@@ -151,6 +159,7 @@ def list_products() -> Response:
     the addresses of other pages.
     """
     listing = parse(request.query_string)
+    standby.allow()
     if listing.limit is None:
         headers = _count_headers(listing)
         return Response(stream_with_context(listing.stream()), headers=headers, content_type=JSON)
@@ -171,14 +180,21 @@ def _count_headers(listing: Listing, total: Total | None = None) -> dict[str, st
 
 
 @blueprint.get("/facets")
-@operation({JSON: FACETS}, failures=(400, 414, 503), parameters=FILTER_PARAMETERS)
+@operation(
+    {JSON: FACETS},
+    headers=("X-Data-Age",),
+    failures=(400, 414, 503),
+    parameters=FILTER_PARAMETERS,
+)
 def get_facets() -> Response:
     """Count the products that a filter selects, by status and by category.
 
     Each facet counts as if its own filter were not set. The categories are up to 100, the most
     frequent first.
     """
-    found = json.dumps(facets(parse_filter(request.query_string)), ensure_ascii=False)
+    listing = parse_filter(request.query_string)
+    standby.allow()
+    found = json.dumps(facets(listing), ensure_ascii=False)
     return JSONResponse(found, content_type=JSON)
 
 
@@ -277,16 +293,18 @@ def _create(execute: Callable[[Statement, dict[str, Any]], Rows]) -> Response:
 @blueprint.get("/<product_id:product_id>")
 @operation(
     {JSON: PRODUCT},
-    headers=("ETag",),
+    headers=("ETag", "X-Data-Age"),
     failures=(304, 404, 412, 503),
     parameters=(IF_MATCH, IF_NONE_MATCH),
 )
 def get_product(product_id: int) -> Response:
     """Read a product."""
+    if "If-Match" not in request.headers:
+        standby.allow()
     product = _first(product_id, execute(_product, {"product_id": product_id}))
     tag = entity_tag(product)
     require_match(request, tag)
-    if none_match_fails(request, tag):
+    if none_match_fails(request, tag) and not standby.reading():
         return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": f'"{tag}"'})
     return _response(product, tag=tag)
 
@@ -330,7 +348,8 @@ def delete_product(product_id: int) -> Response:
 
     It is 404 only if no product can have the id.
     """
-    _change(_delete, product_id, {})
+    if not _change(_delete, product_id, {}):
+        confirm_writes()
     response = Response(status=status.HTTP_204_NO_CONTENT)
     del response.headers["Content-Type"]
     return response
@@ -374,6 +393,7 @@ def list_history() -> Response:
 @changes_blueprint.get("/<product_id:product_id>/lowest-price")
 @operation(
     {JSON: LOWEST_PRICE},
+    headers=("X-Data-Age",),
     failures=(400, 404, 414, 503),
     parameters=LOWEST_PRICE_PARAMETERS,
 )
@@ -384,6 +404,7 @@ def get_lowest_price(product_id: int) -> Response:
     the reduced price. If the price was never reduced, it is the lowest one of the days before now.
     """
     query = lowest_price_parameters(request.query_string)
+    standby.allow()
     lowest = prices.lowest(product_id, query.get("days", PRICE_DAYS))
     if lowest is None:
         raise ProductNotFound(product_id)

@@ -69,7 +69,8 @@ def app_with_tables(uri: str, *command: str) -> Iterator[Flask]:
 def dispose(app: Flask) -> None:
     """Close the app's connections."""
     with app.app_context():
-        db.engine.dispose()
+        for engine in db.engines.values():
+            engine.dispose()
 
 
 def engine_of(app: Flask) -> Engine:

@@ -3,18 +3,23 @@
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Event
+from types import MappingProxyType
+
+import pytest
 
 from tests.factories import product_body
 from tests.server import Server
 
 LOST = 0
 PAUSE_SECONDS = 0.05
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class Answer:
     retry_after: str | None
     started: float
     ended: float
+
+
+Ask = Callable[[http.client.HTTPConnection, int, int], Answer]
+"""A function that a client calls again and again, with its number and that of the call."""
 
 
 @dataclass
@@ -58,23 +67,33 @@ class Load:
         Return when it came.
         """
 
-        def found() -> list[float]:
+        def answers() -> list[Answer]:
             return [
-                answer.ended
+                answer
                 for answer in self.answers
                 if answer.started >= since
                 and answer.method == method
-                and answer.status in statuses
                 and client in (None, answer.client)
             ]
 
+        def found() -> list[float]:
+            return [answer.ended for answer in answers() if answer.status in statuses]
+
         with self.changed:
-            assert self.changed.wait_for(found, seconds), f"no {method} was answered {statuses}"
+            if not self.changed.wait_for(found, seconds):
+                others = Counter(answer.status for answer in answers())
+                pytest.fail(f"no {method} of {client} was answered {statuses}, but {others}")
             return min(found())
 
-    def statuses(self, begin: float = 0, end: float = float("inf")) -> set[int]:
-        """Return the statuses of what was asked in a time."""
-        return {answer.status for answer in self.answers if begin <= answer.started < end}
+    def statuses(
+        self, begin: float = 0, end: float = float("inf"), method: str | None = None
+    ) -> set[int]:
+        """Return the statuses of what was asked in a time, by all methods or by one."""
+        return {
+            answer.status
+            for answer in self.answers
+            if begin <= answer.started < end and method in (None, answer.method)
+        }
 
     def add(self, answer: Answer) -> None:
         """Remember an answer."""
@@ -83,12 +102,28 @@ class Load:
             self.changed.notify_all()
 
 
+def alternately(connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+    """Read and write in turn."""
+    ask = write if number % 2 else read
+    return ask(connection, client, f"{client}/{number}")
+
+
+def either(connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+    """Only read or only write, depending on the client."""
+    ask = write if client % 2 else read
+    return ask(connection, client, f"{client}/{number}")
+
+
 @contextmanager
-def under_load(server: Server, clients: int = 8) -> Iterator[Load]:
-    """Have clients write and read in turn until the end of the block."""
+def under_load(
+    server: Server, clients: int = 8, ask: Ask = alternately, *, is_slow: bool = False
+) -> Iterator[Load]:
+    """Have clients write and read until the end of the block; slow ones pause in between."""
     load = Load()
     with ThreadPoolExecutor(clients) as pool:
-        load.clients = [pool.submit(_run, server, load, number) for number in range(clients)]
+        load.clients = [
+            pool.submit(_run, server, load, ask, number, is_slow) for number in range(clients)
+        ]
         try:
             load.wait_for(200, method="GET")
             load.wait_for(201, method="POST")
@@ -97,30 +132,66 @@ def under_load(server: Server, clients: int = 8) -> Iterator[Load]:
             load.stop()
 
 
-def _run(server: Server, load: Load, client: int) -> None:
+def _run(server: Server, load: Load, ask: Ask, client: int, is_slow: bool) -> None:
     connection = server.connect()
     for number in count():
         if load.ended.is_set():
             break
-        answer = _ask(connection, client, number)
+        answer = ask(connection, client, number)
         load.add(answer)
-        if answer.status in (LOST, 503):
+        if answer.status in (LOST, 503) or is_slow:
             load.ended.wait(PAUSE_SECONDS)
         if answer.status == LOST:
             connection.close()
     connection.close()
 
 
-def _ask(connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
-    """Read and write in turn; a connection that was closed is opened anew."""
-    name = f"{client}/{number}"
-    method, path, body = "GET", "/products?sort=-id&limit=5", None
-    if number % 2:
-        method, path, body = "POST", "/products", json.dumps(product_body(name=name))
+def read(connection: http.client.HTTPConnection, client: int, name: str) -> Answer:
+    """Read the newest products."""
+    return _answer(connection, client, name, "GET", "/products?sort=-id&limit=5")
+
+
+def write(
+    connection: http.client.HTTPConnection,
+    client: int,
+    name: str,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Answer:
+    """Create a product of this name."""
+    body = json.dumps(product_body(name=name))
+    return _answer(connection, client, name, "POST", "/products", body, headers)
+
+
+class KeyedWrites:
+    """Clients that read, and clients that repeat a write with its key until it is acknowledged."""
+
+    def __init__(self) -> None:
+        self._unacknowledged: dict[int, str] = {}
+
+    def __call__(self, connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+        if client % 2 == 0:
+            return read(connection, client, f"{client}/{number}")
+        name = self._unacknowledged.setdefault(client, f"{client}/{number}")
+        answer = write(connection, client, name, {"Idempotency-Key": name})
+        if answer.status == 201:
+            del self._unacknowledged[client]
+        return answer
+
+
+def _answer(
+    connection: http.client.HTTPConnection,
+    client: int,
+    name: str,
+    method: str,
+    path: str,
+    body: str | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Answer:
+    """Send a request; a connection that was closed is opened anew."""
     status, retry_after = LOST, None
     started = time.monotonic()
     with suppress(OSError, http.client.HTTPException):
-        connection.request(method, path, body, {"Content-Type": "application/json"})
+        connection.request(method, path, body, {"Content-Type": "application/json", **headers})
         with closing(connection.getresponse()) as response:
             response.read()
             status, retry_after = response.status, response.headers["Retry-After"]

@@ -14,6 +14,7 @@ from tests.factories import product_body
 from tests.helpers import app_with_tables
 
 ROOT = Path(__file__).parent.parent
+POSTGRESQL = "postgresql+psycopg://127.0.0.1/products"
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,9 @@ ROOT = Path(__file__).parent.parent
         ("DATABASE_URI", "sqlite:///products.db\n?timeout=3"),
         ("DATABASE_URI", "sqlite://"),
         ("DATABASE_URI", "sqlite:///:memory:"),
+        ("DATABASE_READ_URI", " "),
+        ("DATABASE_READ_URI", "standby.example.com"),
+        ("DATABASE_READ_URI", "postgresql+psycopg://127.0.0.1/products?conect_timeout=3"),
         ("MAX_CONTENT_LENGTH", "0"),
         ("MAX_CONTENT_LENGTH", "-1"),
         ("MAX_CONTENT_LENGTH", "1 MiB"),
@@ -65,6 +69,26 @@ ROOT = Path(__file__).parent.parent
 def test_a_bad_value_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"The environment variable {name} is invalid"):
         load_settings({name: value})
+
+
+@pytest.mark.parametrize(
+    ("uri", "read_uri", "reason"),
+    [
+        (POSTGRESQL, "sqlite:///a.db", "must begin with postgresql+psycopg://"),
+        (
+            "sqlite:///a.db",
+            POSTGRESQL,
+            "must not be set if DATABASE_URI is SQLite, which has no standby",
+        ),
+    ],
+)
+def test_sqlite_has_no_standby(uri: str, read_uri: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        load_settings({"DATABASE_URI": uri, "DATABASE_READ_URI": read_uri})
+
+    assert str(refusal.value) == (
+        f"The environment variable DATABASE_READ_URI is invalid: {reason}"
+    )
 
 
 def test_another_scheme_is_refused_with_the_right_one() -> None:
@@ -116,6 +140,9 @@ def test_a_bad_value_is_not_told_as_it_may_be_a_secret() -> None:
 @pytest.mark.parametrize(
     ("misspelt", "meant"),
     [
+        ("DATABASE_READ_URL", "DATABASE_READ_URI"),
+        ("DATABASE_RAED_URI", "DATABASE_READ_URI"),
+        ("DB_READ_URL", "DATABASE_READ_URI"),
         ("DATABASE_URL", "DATABASE_URI"),
         ("database_uri", "DATABASE_URI"),
         ("DB_URI", "DATABASE_URI"),

@@ -18,6 +18,7 @@ EXPOSED = {
     "Link",
     "Location",
     "Retry-After",
+    "X-Data-Age",
     "X-Request-ID",
     "X-Total-Count",
     "X-Total-Count-Precision",

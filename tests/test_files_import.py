@@ -675,7 +675,7 @@ CREATING = "name,img_url,price\n" + "".join(f"N{n},n,12\n" for n in range(300))
 
 @pytest.mark.parametrize("file", [CHANGING, CREATING], ids=["changing", "creating"])
 def test_of_imports_of_the_same_plan_at_once_one_is_carried_out(app: Flask, file: str) -> None:
-    other = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "WEB_THREADS": 5})
+    other = create_app({"DATABASE_URI": app.config["DATABASE_URI"], "WEB_THREADS": 6})
     stock(app, *({"price": Decimal(10)} for _ in range(300)))
     tag = send(other.test_client(), file, "dry_run=true").headers["ETag"]
     with ThreadPoolExecutor(4) as pool:

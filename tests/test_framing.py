@@ -540,9 +540,18 @@ class Local:
 
 
 @contextmanager
-def locally(app: WSGIApplication, writers: int = 2) -> Iterator[Local]:
+def locally(
+    app: WSGIApplication, writers: int = 2, turn_seconds: float = SECONDS
+) -> Iterator[Local]:
     """Run a WSGI app as the worker does; end its threads."""
-    bridge = Bridge(app, threads=2, writers=writers, max_body=MEBIBYTE, inline=())
+    bridge = Bridge(
+        app,
+        threads=2,
+        writers=writers,
+        turn_seconds=turn_seconds,
+        max_body=MEBIBYTE,
+        inline=(),
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         config = Config(
             bridge,

@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
+from sqlalchemy import make_url
 
 from service.config import Settings, load_settings
 from service.database.postgresql import ANSWER_SECONDS, SERVER_TIMEOUTS
@@ -173,6 +174,8 @@ def check_names(manifests: list[Manifest]) -> None:
         assert (given["PGHOST"], given["PGDATABASE"]) == (host, initdb["database"])
         assert given["PGUSER"] == (secret, "username")
         assert given["PGPASSWORD"] == (secret, "password")
+    standby = make_url(variables(serve)["DATABASE_READ_URI"])
+    assert (standby.host, standby.database) == (f"{DATABASE}-ro", initdb["database"])
     assert pooler["cluster"]["name"] == DATABASE
     backup = find(manifests, "ScheduledBackup", "products-nightly")["spec"]
     (plugin,) = cluster["plugins"]
@@ -427,9 +430,13 @@ def test_the_connections_of_all_poolers_fit_into_postgresql(ha_manifests: list[M
     poolers = pooler["instances"] + pooler["deploymentStrategy"]["rollingUpdate"]["maxSurge"]
     pooled = poolers * (int(parameters["default_pool_size"]) + LOOKUPS_OF_A_POOLER)
     migrations = autoscaler["maxReplicas"]
+    # The standby that is promoted keeps a connection of each worker, for reads.
+    given = environment(pod(find(ha_manifests, "Deployment"))["containers"][0])
+    kept = (2 * autoscaler["maxReplicas"] + 1) * int(given["WEB_CONCURRENCY"])
     most = int(cluster["postgresql"]["parameters"]["max_connections"])
-    assert pooled + migrations + RESERVED <= most
-    assert f"{pooled} + {migrations} + {RESERVED} = {pooled + migrations + RESERVED}" in GUIDE
+    total = pooled + migrations + kept + RESERVED
+    assert total <= most
+    assert f"{pooled} + {migrations} + {kept} + {RESERVED} = {total} of the {most}" in GUIDE
 
 
 def test_a_pooler_has_a_place_for_every_connection_of_the_service(

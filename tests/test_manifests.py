@@ -32,6 +32,7 @@ CLUSTER_SCOPED = {"Namespace", "StorageClass"}
 INSIDE = {"/metrics", "/readyz"}  # for Prometheus and the kubelet alone
 SUPERUSER_RESERVED_CONNECTIONS = 3
 CONNECTIONS_BY_HAND = 5
+FAILOVER_SECONDS = 40
 
 
 def seconds(setting: str) -> int:
@@ -189,6 +190,8 @@ def test_no_outage_of_the_database_restarts_the_service(manifests: list[Manifest
         return int(probe["periodSeconds"] * probe["failureThreshold"])
 
     assert patience(readiness) < patience(liveness)
+    # The first probe may fail at once.
+    assert patience(readiness) - readiness["periodSeconds"] > FAILOVER_SECONDS
     assert liveness["timeoutSeconds"] > 8  # the longest that a request may wait for the database
 
 

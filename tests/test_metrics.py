@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from threading import Event
@@ -35,7 +35,7 @@ SECONDS = 20
 MORE_THAN_BUFFERS_HOLD = 40_000
 REQUESTS = 30
 EVENT = ["time", "level", "request_id", "logger", "message"]
-POOL_SIZE = 2
+POOL_SIZE = 3
 
 Figures = dict[tuple[str, tuple[str, ...]], float]
 
@@ -143,7 +143,9 @@ def test_who_waits_for_a_connection_is_counted_and_timed(
         return status
 
     with ThreadPoolExecutor(1) as thread:
-        with postgresql_app.app_context(), db.engine.connect(), db.engine.connect():
+        with postgresql_app.app_context(), ExitStack() as busy:
+            for _ in range(POOL_SIZE):
+                busy.enter_context(db.engine.connect())
             reading = thread.submit(read)
             held = answered.wait(0.2)
         assert reading.result(SECONDS) == 404

@@ -17,7 +17,6 @@ from sqlalchemy import event, make_url
 
 from service import create_app
 from service.database import db, sqlite
-from service.server import bridge
 from tests.factories import product_body
 from tests.helpers import app_with_tables, dispose, engine_of, logged, wait_for
 from tests.load import under_load
@@ -280,10 +279,8 @@ def test_reads_are_prompt_while_writes_wait_for_the_lock(file: Path, tmp_path: P
 
 
 def test_a_write_that_waits_too_long_for_its_turn_is_refused_and_a_read_is_not(
-    app: Flask, file: Path, monkeypatch: pytest.MonkeyPatch
+    app: Flask, file: Path
 ) -> None:
-    monkeypatch.setattr(bridge, "TURN_SECONDS", SHORT_TURN_SECONDS)
-
     async def converse() -> list[bytes]:
         with locked(file):
             writes = {asyncio.create_task(local.converse(DELETE)) for _ in "12"}
@@ -291,7 +288,7 @@ def test_a_write_that_waits_too_long_for_its_turn_is_refused_and_a_read_is_not(
             read = await local.converse(GET)
         return [refused.pop().result(), read, await waiting.pop()]
 
-    with locally(app, writers=1) as local:
+    with locally(app, writers=1, turn_seconds=SHORT_TURN_SECONDS) as local:
         (refused,), (read,), (written,) = map(answers, local.runner.run(converse()))
 
     assert (refused.status, read.status, written.status) == (503, 200, 204)

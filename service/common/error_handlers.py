@@ -23,6 +23,7 @@ from werkzeug.exceptions import (
 from service.common.log_handlers import request_id
 from service.database import db, revisions, sqlite, sqlite_file
 from service.database.pgbouncer import is_unsent
+from service.database.postgresql import ReplicationError
 
 RETRY_AFTER_SECONDS = 2
 # Prefixes of SQLSTATE: connection exception, insufficient resources, shutdown, query canceled,
@@ -125,7 +126,11 @@ def _driver_outage_message(error: DBAPIError) -> str | None:
     if error.connection_invalidated or (sqlstate or "").startswith(OUTAGES):
         return f"The database is unavailable ({sqlstate}: {cause}): see the database log."
     if isinstance(error, OperationalError) and sqlstate is None:
-        return f"The database is unavailable ({cause}): check that it runs, and check DATABASE_URI."
+        is_replication = isinstance(error.orig, ReplicationError)
+        remedy = (
+            "check its standbys" if is_replication else "check that it runs, and check DATABASE_URI"
+        )
+        return f"The database is unavailable ({cause}): {remedy}."
     return None
 
 
@@ -184,6 +189,8 @@ def _outage_detail(error: SQLAlchemyError) -> str:
     if isinstance(error, DBAPIError):
         if fault := _schema_fault(error):
             return ": ".join(fault)
+        if isinstance(error.orig, ReplicationError):
+            return error.orig.detail
         may_be_saved = error.connection_invalidated and not is_unsent(error.orig)
         if may_be_saved and request.method not in SAFE_METHODS:
             return (

@@ -7,21 +7,28 @@ from functools import lru_cache, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Select, Table, UpdateBase
+from sqlalchemy import Connection, Select, Table, UpdateBase, select
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from service.database import sqlite
-from service.database.engine import SIGNED_TABLE, TRANSACTION_ISOLATION, Base, db
+from service.database import postgresql, sqlite, standby
+from service.database.dialects import Differing
+from service.database.engine import (
+    SIGNED_TABLE,
+    STANDBY,
+    TRANSACTION_ISOLATION,
+    Base,
+    db,
+)
 from service.database.pgbouncer import is_unsent
-from service.database.postgresql import UnresponsiveError
 
 __all__ = [
     "Base",
     "Recipe",
     "Rows",
     "Statement",
+    "confirm_writes",
     "db",
     "execute",
     "in_transaction",
@@ -34,13 +41,15 @@ R = TypeVar("R")
 Rows = Sequence[Sequence[Any]]
 Statement = Select[Any] | UpdateBase
 
-# SQLSTATE of a serialization failure and of a deadlock: PostgreSQL has rolled back.
-ROLLED_BACK = {"40001", "40P01"}
+# SQLSTATE of a serialization failure, of a deadlock and of a server that is read-only since it was
+# demoted: PostgreSQL has rolled back.
+ROLLED_BACK = {"40001", "40P01", "25006"}
 # Messages about a connection that must be replaced: a prepared statement whose plan refers to a
 # dropped type or table; a SQLite file that was read-only when it was opened.
 STALE = ("cache lookup failed", "cached plan must not change", "readonly database")
 # SQLSTATE of a prepared statement that does not exist, and of one that exists already.
 GONE = {"26000", "42P05"}
+_confirmation = select(Differing(postgresql.CONFIRMATION, "0"))
 MAX_RETRIES = 3
 RETRY_SECONDS = 3
 
@@ -87,25 +96,57 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
 
     A SELECT whose connection is lost is retried once on a new connection, unless the server is
     unresponsive or PgBouncer cannot reach it. A write is retried only if the server rolled it back
-    or refused it: after a lost connection it may have been committed. Raises ``DBAPIError``, or
-    ``sqlalchemy.exc.TimeoutError`` if no pooled connection is free in time.
+    or refused it: after a lost connection it may have been committed. If the primary cannot be
+    reached, a standby may answer. Raises ``DBAPIError``, or ``sqlalchemy.exc.TimeoutError`` if no
+    pooled connection is free in time.
     """
+    values = parameters or {}
+    if failure := standby.primary_error():
+        return _execute_on_standby(statement, values, failure)
     try:
-        return _execute(statement, parameters or {})
+        return _execute_on_primary(statement, values)
     except DBAPIError as error:
-        is_lost = error.connection_invalidated and not isinstance(error.orig, UnresponsiveError)
+        if not standby.may_answer(error):
+            raise
+        return _execute_on_standby(statement, values, error)
+
+
+def _execute_on_standby(
+    statement: Statement | Recipe, values: Mapping[str, Any], error: DBAPIError
+) -> Rows:
+    """Execute a read on the standby; if that fails as well, raise the error of the primary."""
+    try:
+        if not standby.reading():
+            ((age,),) = _execute(standby.AGE, {}, STANDBY)
+            standby.use(age, error)
+        return _execute(statement, values, STANDBY)
+    except SQLAlchemyError as failure:
+        raise error from failure
+
+
+def _execute_on_primary(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
+    try:
+        return _execute(statement, values)
+    except DBAPIError as error:
+        is_lost = error.connection_invalidated and not isinstance(
+            error.orig, postgresql.UnresponsiveError
+        )
         if not is_lost or is_unsent(error.orig) or not isinstance(statement, Select | Recipe):
             raise
-    return _execute(statement, parameters or {})
+    return _execute(statement, values)
 
 
 @_retry_if_rolled_back
-def _execute(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
+def _execute(
+    statement: Statement | Recipe, values: Mapping[str, Any], bind: str | None = None
+) -> Rows:
     """Compile with SQLAlchemy, and execute with the driver on a pooled connection.
 
     Bypassing SQLAlchemy's result layer saves two thirds of the time.
     """
-    engine = db.engine
+    if isinstance(statement, UpdateBase):
+        postgresql.require_writes(db.engine)
+    engine = db.engines[bind]
     command = _command(statement, engine.dialect, tuple(values))
     pooled = None
     try:
@@ -181,12 +222,22 @@ def _wrapped(
     return wrapped
 
 
+def confirm_writes() -> None:
+    """Wait until a synchronous standby, if there is one, has all that was committed before.
+
+    For a write that changed nothing, because it may repeat one that failed after its commit.
+    """
+    execute(_confirmation)
+
+
 @contextmanager
 def transaction(*, writes: bool = True) -> Iterator[Connection]:
     """Open a connection and a transaction; commit on success, roll back on an exception.
 
     Without ``writes`` it may write to temporary tables only; SQLite then lets others write.
     """
+    if writes:
+        postgresql.require_writes(db.engine)
     isolation = TRANSACTION_ISOLATION[db.engine.dialect.name]
     with db.engine.connect().execution_options(**isolation, writes=writes) as connection:
         try:

@@ -1,6 +1,6 @@
 """The engines: a pooled one for requests, and one without a pool for the readiness probe."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
@@ -16,9 +16,14 @@ from service.config import ConfigurationError
 from service.database import pgbouncer, postgresql, sqlite
 
 POOL_TIMEOUT_SECONDS = 3
+# How long a write waits for the other writes of its worker. On PostgreSQL it may then take six
+# seconds more.
+WRITE_TURN_SECONDS = {"sqlite": 5, "postgresql": 2}
 PROBE_CONNECT_SECONDS = 2  # the minimum of libpq
 PROBE_SECONDS = 1
 PROBE = "probe"
+STANDBY = "standby"
+STANDBY_PROBE = "standby_probe"
 # The key under which the metadata have the name of the record of changes.
 SIGNED_TABLE = "signed_table"
 # The isolation level of a transaction; otherwise a connection is in autocommit.
@@ -93,8 +98,10 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     url = make_url(app.config["DATABASE_URI"])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
-    app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url)}
-    app.config["WRITE_THREADS"] = _write_threads(url, app.config["WEB_THREADS"])
+    app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url), **_standby_binds(app.config)}
+    # A write that waits must not hold the thread that reads need.
+    app.config["WRITE_THREADS"] = max(app.config["WEB_THREADS"] - 1, 1)
+    app.config["WRITE_TURN_SECONDS"] = WRITE_TURN_SECONDS[url.get_backend_name()]
     try:
         db.init_app(app)
     except OSError as error:  # it creates the directory of a relative path
@@ -102,17 +109,20 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
             f"The directory of the database cannot be created: {error}"
         ) from None
     with app.app_context():
-        engine, probe_engine = db.engine, db.engines[PROBE]
-    _listen(engine)
-    _listen(probe_engine)
+        engines = db.engines
+    for engine in engines.values():
+        _listen(engine)
     if url.get_backend_name() == "postgresql":
-        postgresql.init_serving_engine(engine, pgbouncer=bool(app.config["DATABASE_PGBOUNCER"]))
-        if app.config["DATABASE_PGBOUNCER"] == "prepared":
-            pgbouncer.PreparedStatements().listen(engine)
-        postgresql.init_probe_engine(probe_engine, PROBE_SECONDS)
+        pooler = app.config["DATABASE_PGBOUNCER"]
+        for name in engines.keys() & {PROBE, STANDBY_PROBE}:
+            postgresql.init_probe_engine(engines[name], PROBE_SECONDS)
+        for name in engines.keys() & {None, STANDBY}:
+            postgresql.init_serving_engine(engines[name], pgbouncer=bool(pooler))
+            if pooler == "prepared":
+                pgbouncer.PreparedStatements().listen(engines[name])
     else:
-        sqlite.init_serving_engine(engine, db.metadata.info[SIGNED_TABLE])
-    _count_connections(engine, metrics)
+        sqlite.init_serving_engine(engines[None], db.metadata.info[SIGNED_TABLE])
+    _count_connections(engines[None], metrics)
 
 
 def new_engine(url: URL, **arguments: Any) -> Engine:
@@ -123,13 +133,14 @@ def new_engine(url: URL, **arguments: Any) -> Engine:
 
 
 @contextmanager
-def probe() -> Iterator[Connection]:
-    """Open a connection outside of the pool, with short timeouts.
+def probe(bind: str = PROBE) -> Iterator[Connection]:
+    """Open a connection outside of the pools, with short timeouts.
 
+    ``bind`` is ``PROBE`` or ``STANDBY_PROBE``.
     SET LOCAL limits the timeout to the transaction, so that PgBouncer does not leak it to other
     clients.
     """
-    engine = db.engines[PROBE]
+    engine = db.engines[bind]
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(**TRANSACTION_ISOLATION["postgresql"])
@@ -150,13 +161,13 @@ def _pool_options(url: URL, size: int) -> dict[str, Any]:
     }
 
 
-def _write_threads(url: URL, threads: int) -> int:
-    """Return how many threads of a worker may run writes at a time.
-
-    SQLite runs one write at a time; the others would hold the threads that reads need. PostgreSQL
-    runs them side by side, and with one thread less it served half as many.
-    """
-    return max(threads - 1, 1) if url.get_backend_name() == "sqlite" else threads
+def _standby_binds(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the engines of the standby; one idle connection stays after it was used."""
+    if not config["DATABASE_READ_URI"]:
+        return {}
+    url = make_url(config["DATABASE_READ_URI"])
+    pool = {**_pool_options(url, 1), "max_overflow": config["WEB_THREADS"] - 1}
+    return {STANDBY: {"url": url, **pool}, STANDBY_PROBE: _probe_options(url)}
 
 
 def _probe_options(url: URL) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Timeouts and a circuit breaker for PostgreSQL; its warnings in the log."""
+"""Timeouts and circuit breakers for PostgreSQL; its warnings in the log."""
 
 import logging
 import math
 import select
+from contextlib import closing
 from contextvars import ContextVar
 from threading import Lock, Thread
 from time import monotonic, sleep
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import psycopg
 from flask import has_request_context
@@ -19,7 +21,7 @@ from psycopg.waiting import wait_conn
 from sqlalchemy import Engine, event
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import UserDefinedType
 
@@ -45,6 +47,14 @@ SERVER_TIMEOUTS = {
 ANSWER_SECONDS = 6
 # The interval in which a signal is noticed while connecting.
 WAIT_SECONDS = 0.1
+# Then it is asked to cancel the command, and has this time each for the request and the answer.
+CANCEL_SECONDS = 0.5
+# The function of PostgreSQL that warns of a commit whose wait for a standby was cancelled.
+WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
+# A transaction that changes nothing, and is confirmed as a write is.
+CONFIRMATION = f"pg_logical_emit_message(true, '{SERVICE_NAME}', '')"
+# How often, at most, a read-only server makes the pool open its connections anew.
+REPLACE_SECONDS = 1
 # Between two probes of an unresponsive server.
 PROBE_INTERVAL_SECONDS = 0.5
 PROBE_THREAD = "postgresql-probe"
@@ -75,6 +85,28 @@ class UnresponsiveError(psycopg.OperationalError):
         super().__init__("the server does not answer")
 
 
+class ReplicationError(psycopg.OperationalError):
+    """No synchronous standby confirms writes."""
+
+    detail = ""
+    """What a client is told."""
+
+    def __init__(self) -> None:
+        super().__init__("no synchronous standby confirms writes")
+
+
+class UnconfirmedError(ReplicationError):
+    """A write was committed, but no synchronous standby has confirmed it: it may be lost."""
+
+    detail = "The write may not have been kept; check whether the change was saved, then try again"
+
+
+class WritesSuspendedError(ReplicationError):
+    """A write was rejected."""
+
+    detail = "The database accepts no writes at the moment; try again later"
+
+
 class CircuitBreaker:
     """Rejects requests immediately while the server does not answer, so that they do not queue.
 
@@ -87,6 +119,8 @@ class CircuitBreaker:
         self.is_open = False
         self.connect_options: dict[str, Any] = {}
         """The options of the last connection, which the probe uses."""
+        self.replaced_at = -math.inf
+        """The time before which the connections of the pool were opened that are to be replaced."""
         self._lock = Lock()
 
     def open(self) -> None:
@@ -117,15 +151,66 @@ def _is_timeout(error: Exception, started: float) -> bool:
     return is_timeout or monotonic() - started >= CONNECT_SECONDS
 
 
-class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that waits a limited time for an answer.
+class WriteBreaker(CircuitBreaker):
+    """Rejects writes while no synchronous standby confirms them; reads continue.
 
-    The server may still execute a command whose answer timed out.
+    A commit that waits for a standby holds its thread and its connection. The first one whose wait
+    was cancelled opens the breaker. Then only the probe waits; when it is confirmed, it closes the
+    breaker.
     """
 
+    def __init__(self, server: CircuitBreaker) -> None:
+        """Use the connect options of ``server``, the breaker of all connections."""
+        super().__init__()
+        self._server = server
+
+    def _is_answered(self) -> bool:
+        try:
+            with closing(_connect(self._server, self._server.connect_options)) as connection:
+                connection.autocommit = True
+                connection.execute(f"SELECT {CONFIRMATION}")
+        except (psycopg.OperationalError, OSError):
+            return False
+        except psycopg.Error:  # such as that of a read-only server, which writes then get, too
+            return True
+        return True
+
+
+_write_breakers: WeakKeyDictionary[Engine, WriteBreaker] = WeakKeyDictionary()
+
+
+class ConfirmedConnection(psycopg.Connection[Any]):
+    """A connection whose commands fail if no standby confirms what they have committed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        origins: list[str | None] = []
+        self._notice_origins = origins  # a notice itself is freed after its handler has run
+        self.add_notice_handler(lambda notice: origins.append(notice.source_function))
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Send a command and wait for its answer.
+
+        Raises ``UnconfirmedError`` if it was committed, but its wait for a standby was cancelled.
+        PostgreSQL then only warns.
+        """
+        result = super().wait(gen, interval, timeout)
+        if self._notice_origins:
+            is_unconfirmed = WAIT_FOR_STANDBY in self._notice_origins
+            self._notice_origins.clear()
+            if is_unconfirmed:
+                raise UnconfirmedError
+        return result
+
+
+class BoundedConnection(ConfirmedConnection):
+    """A connection that waits a limited time for an answer."""
+
     breaker: CircuitBreaker | None = None
+    write_breaker: CircuitBreaker | None = None
     deadline = math.inf
     """The time at which every wait ends, on the monotonic clock."""
+    opened_at = 0.0
 
     @classmethod
     def connect(cls, conninfo: str = "", **options: Any) -> Self:
@@ -155,8 +240,9 @@ class BoundedConnection(psycopg.Connection[Any]):
     ) -> Any:
         """Send a command and wait for its answer.
 
-        Closes the connection and raises ``UnresponsiveError`` after ``timeout`` seconds, at the
-        deadline, or immediately if the circuit breaker is open.
+        After ``timeout`` seconds the command is cancelled. Closes the connection and raises
+        ``UnresponsiveError`` if that is not answered either, at the deadline, or immediately if
+        the circuit breaker is open.
         """
         if self.breaker and self.breaker.is_open:
             self.close()
@@ -164,7 +250,14 @@ class BoundedConnection(psycopg.Connection[Any]):
         if self.deadline < math.inf:
             timeout = max(0, min(timeout or math.inf, self.deadline - monotonic()))
         try:
-            return super().wait(gen, interval, timeout)
+            return self._wait_or_cancel(gen, interval, timeout)
+        except UnconfirmedError:
+            if self.write_breaker:
+                self.write_breaker.open()
+            raise
+        except psycopg.errors.ReadOnlySqlTransaction:
+            self._replace_connections()
+            raise
         except psycopg.OperationalError:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 raise
@@ -172,6 +265,29 @@ class BoundedConnection(psycopg.Connection[Any]):
             if self.breaker:
                 self.breaker.open()
             raise UnresponsiveError from None
+
+    def _wait_or_cancel(self, gen: PQGen[Any], interval: float, timeout: float | None) -> Any:
+        """Wait; when the time is over, cancel the command and wait for its end.
+
+        Otherwise a commit that waits for a standby would go on waiting after its connection was
+        closed, and each one would take a place of ``max_connections``.
+        """
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE or not self.breaker:
+                raise
+        self.cancel_safe(timeout=CANCEL_SECONDS)
+        return super().wait(gen, interval, CANCEL_SECONDS)
+
+    def _replace_connections(self) -> None:
+        """Have the pool replace its connections: the server was demoted, another one is primary.
+
+        Not more often than once in ``REPLACE_SECONDS``: the new connections may lead to the same.
+        """
+        now = monotonic()
+        if self.breaker and now - self.breaker.replaced_at > REPLACE_SECONDS:
+            self.breaker.replaced_at = now
 
     def set_autocommit(self, value: bool) -> None:
         """Set the autocommit mode; works while the breaker is open, as nothing is sent."""
@@ -201,31 +317,45 @@ def init_engine(engine: Engine) -> None:
 
 
 def init_serving_engine(engine: Engine, *, pgbouncer: bool) -> None:
-    """Apply the timeouts and a circuit breaker to connections that serve requests.
+    """Apply the timeouts and circuit breakers to connections that serve requests.
 
     Commands of `flask` have no timeouts. With ``pgbouncer``, server timeouts and prepared
     statements are off: PgBouncer in transaction mode supports neither.
     """
     breaker = CircuitBreaker()
+    write_breaker = _write_breakers[engine] = WriteBreaker(breaker)
 
     def connect(
         dialect: Dialect, entry: ConnectionPoolEntry, _: list[Any], given: dict[str, Any]
     ) -> psycopg.Connection[Any]:
         options = {**given, "prepare_threshold": None} if pgbouncer else dict(given)
         if not has_request_context():
-            return psycopg.connect(**options)
+            return ConfirmedConnection.connect(**options)
         if not pgbouncer:
             options["options"] = _server_timeouts() + str(options.get("options", ""))
-        return _connect(breaker, options)
+        connection = _connect(breaker, options)
+        connection.write_breaker = write_breaker
+        return connection
 
     def refuse_unusable(
         connection: psycopg.Connection[Any], entry: ConnectionPoolEntry, proxy: object
     ) -> None:
-        if breaker.is_open or _is_disconnected(connection):
+        is_outdated = (
+            isinstance(connection, BoundedConnection)
+            and connection.opened_at <= breaker.replaced_at
+        )
+        if breaker.is_open or is_outdated or _is_disconnected(connection):
             raise DisconnectionError  # the pool replaces the connection
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "checkout", refuse_unusable)
+
+
+def require_writes(engine: Engine) -> None:
+    """Raise ``sqlalchemy.exc.OperationalError`` while the circuit breaker of writes is open."""
+    breaker = _write_breakers.get(engine)
+    if breaker and breaker.is_open:
+        raise OperationalError("", None, WritesSuspendedError())
 
 
 def _server_timeouts() -> str:
@@ -266,6 +396,7 @@ def _connect(breaker: CircuitBreaker, options: dict[str, Any]) -> BoundedConnect
             breaker.open()
         raise
     connection.breaker = breaker
+    connection.opened_at = started
     return connection
 
 

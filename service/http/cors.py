@@ -3,8 +3,8 @@
 from flask import Flask, Response, request
 
 EXPOSED_HEADERS = (
-    "Content-Disposition, ETag, Idempotent-Replayed, Link, Location, Retry-After, X-Request-ID, "
-    "X-Total-Count, X-Total-Count-Precision"
+    "Content-Disposition, ETag, Idempotent-Replayed, Link, Location, Retry-After, X-Data-Age, "
+    "X-Request-ID, X-Total-Count, X-Total-Count-Precision"
 )
 PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",

@@ -125,7 +125,9 @@ class _Claim:
         columns = (self._keys.c[name] for name in ("fingerprint", "status", "headers", "body"))
         # An expired one is that of a request that is being carried out now.
         is_kept = self._keys.c.expires_at > self._now
-        kept = connection.execute(select(*columns).where(*self._is_own, is_kept)).first()
+        # The lock is a write: like the first one, it is confirmed by a standby, or it fails.
+        answer = select(*columns).where(*self._is_own, is_kept).with_for_update()
+        kept = connection.execute(answer).first()
         if kept is None:
             raise InProgress
         if kept.fingerprint != self._fingerprint:

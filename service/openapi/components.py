@@ -69,6 +69,13 @@ HEADERS: Schema = {
         "schema": {"type": "string", "enum": ["exact", "estimated"]},
         "example": "exact",
     },
+    "X-Data-Age": {
+        "description": "only if the primary database cannot be reached, and the response comes from"
+        " a standby: the seconds since the latest change that the standby has. Such a response has"
+        " no ETag and `Cache-Control: no-store`",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 3,
+    },
     "Retry-After": {
         "description": "seconds to wait before a retry",
         "schema": {"type": "integer", "minimum": 1},

@@ -31,8 +31,6 @@ SMALL_BODY_BYTES = 8 * 1024
 # Pieces of a body of known length are joined up to this size.
 JOINED_BYTES = 64 * 1024
 RETRY_AFTER_SECONDS = 2
-# How long a write waits for those before it.
-TURN_SECONDS = 5
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 REFUSAL = "bridge.refusal"
 """The key of the WSGI environment for the exception with which the app is to answer."""
@@ -186,12 +184,14 @@ class Bridge:
         *,
         threads: int,
         writers: int,
+        turn_seconds: float,
         max_body: int,
         inline: tuple[str, ...],
         limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Serve ``app`` with this many threads, of which at most ``writers`` run writes.
 
+        A write waits up to ``turn_seconds`` for those before it; then the app refuses it.
         Bodies are collected up to ``max_body`` bytes, or up to the limit of their path; the app
         refuses larger ones. The paths in ``inline`` never block: the event loop answers them
         itself, even if no thread is free.
@@ -199,6 +199,7 @@ class Bridge:
         self.pool = ThreadPool(threads)
         self._app = app
         self._turns = asyncio.Semaphore(writers) if writers < threads else None
+        self._turn_seconds = turn_seconds
         self._max_body = max_body
         self._limits = limits
         self._inline = inline
@@ -291,7 +292,7 @@ class Bridge:
     ) -> Part:
         """Run a write when it is its turn; if that takes too long, have the app refuse it."""
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(self._turn_seconds):
                 await turns.acquire()
         except TimeoutError:
             detail = "Too many writes are waiting"

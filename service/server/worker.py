@@ -46,6 +46,7 @@ class BridgeWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has n
             app,
             threads=self.cfg.threads,
             writers=app.config["WRITE_THREADS"],
+            turn_seconds=app.config["WRITE_TURN_SECONDS"],
             max_body=app.config["MAX_CONTENT_LENGTH"],
             limits=app.config["BODY_LIMITS"],
             inline=("/health",),

@@ -21,8 +21,8 @@ export class Failure extends Error {
   }
 }
 
-// Resolves with {body, etag, next, total} of the answer; rejects with a Failure. While it is 401, another
-// token is asked for, unless the page is being left.
+// Resolves with {body, etag, next, total, isCopy} of the answer; rejects with a Failure. While it is
+// 401, another token is asked for, unless the page is being left.
 export async function send(method, path, options = {}) {
   let answer = await attempt(method, path, options);
   while (answer.response.status === 401 && !options.keepalive && (await newToken(answer.used))) {
@@ -79,13 +79,21 @@ function read({ response, text }) {
     etag: strong(response.headers.get("ETag")),
     next: cursorIn(response.headers.get("Link")),
     total: totalIn(response.headers),
+    isCopy: response.headers.has("X-Data-Age"),
   };
 }
 
 const pathOf = (id) => `${PRODUCTS}/${id}`;
 export const list = (query, signal) => send("GET", `${PRODUCTS}?${query}`, { signal });
 export const facets = (query, signal) => send("GET", `${PRODUCTS}/facets?${query}`, { signal });
-export const get = (id, signal) => send("GET", pathOf(id), { signal });
+// Rejects with a Failure while the product can only be read.
+export async function get(id, signal) {
+  const answer = await send("GET", pathOf(id), { signal });
+  if (answer.isCopy) {
+    throw new Failure("Products can be seen, but not changed at the moment. Try again later.", 503);
+  }
+  return answer;
+}
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
 export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
