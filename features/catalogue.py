@@ -70,20 +70,21 @@ class OwnService:
 
     def lose_table(self) -> None:
         """Take away what the service cannot serve without."""
-        self._execute("ALTER TABLE products RENAME TO lost_products")
+        self.execute("ALTER TABLE products RENAME TO lost_products")
 
     def find_table(self) -> None:
         """Bring it back."""
         with suppress(sqlite3.OperationalError):  # it is there
-            self._execute("ALTER TABLE lost_products RENAME TO products")
+            self.execute("ALTER TABLE lost_products RENAME TO products")
+
+    def execute(self, statement: str) -> None:
+        """Change the database behind the back of the service."""
+        with closing(sqlite3.connect(self._database, isolation_level=None)) as connection:
+            connection.execute(statement)
 
     def _signal(self, number: int) -> None:
         for worker in self._server.workers() if self._server else ():
             os.kill(worker, number)
-
-    def _execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self._database)) as connection:
-            connection.execute(statement)
 
 
 class GivenService:

@@ -161,3 +161,35 @@ Feature: What the page calculates
       | arguments | result |
       | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]} | {"counts": [], "rows": []} |
       | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 0, "unchanged": 1, "faulty": 0, "faults": [], "changes": []} | {"counts": [{"name": "update", "was": 1, "is": 0}, {"name": "unchanged", "was": 0, "is": 1}], "rows": [{"row": 2, "was": {"change": {"row": 2, "id": 7}}, "is": {}}]} |
+
+  Scenario: What the record of changes says
+    Then "versions" of "changes" gives
+      | arguments | result |
+      | [{"op": "update", "before": {"price": 2}}, {"op": "update", "before": {"price": 1, "name": "a"}}, {"op": "create", "before": null}], {"price": 3} | [{"op": "update", "before": {"price": 2}, "cells": [{"member": "price", "before": 2, "after": 3}]}, {"op": "update", "before": {"price": 1, "name": "a"}, "cells": [{"member": "name", "before": "a"}, {"member": "price", "before": 1, "after": 2}]}, {"op": "create", "before": null, "cells": []}] |
+      | [{"op": "delete", "before": {"price": 2}}], null | [{"op": "delete", "before": {"price": 2}, "cells": []}] |
+    And "writer" of "changes" gives
+      | arguments                             | result                     |
+      | {"by": "anna", "request_id": "r"}     | "by anna"                  |
+      | {"by": null, "request_id": "r"}       | "by somebody unknown"      |
+      | {"by": null, "request_id": null}      | "directly in the database" |
+    And "moment" of "changes" gives
+      | arguments                                            | result               |
+      | "2026-11-25T23:30:00.123Z", "en-GB", "Europe/Berlin" | "26 Nov 2026, 00:30" |
+      | "2026-11-25T09:30:00.123Z", "de", "Asia/Tokyo"       | "25.11.2026, 18:30"  |
+    And "excerpts" of "changes" gives
+      | arguments  | result     |
+      | "ab", "ac" | ["ab", "ac"] |
+      | "", "ac"   | ["", "ac"] |
+
+  Scenario: An earlier state is filled in
+    Then "filledWith" of "session" gives
+      | arguments | result |
+      | {"base": {"price": 1, "category": "a"}, "typed": {"rating": "5"}, "faults": {"rating": "bad"}, "tab": "history"}, {"price": 2, "category": "a"} | {"base": {"price": 1, "category": "a"}, "typed": {"price": "2.00"}, "faults": {}, "tab": "product", "earlier": {"price": 2, "category": "a"}} |
+    And "edited" of "session" gives
+      | arguments | result |
+      | {"base": {"category": "x"}, "typed": {"category": "ab"}, "earlier": {"category": "a\nb"}} | {"category": "a\nb"} |
+      | {"base": {"category": "x"}, "typed": {"category": "abc"}, "earlier": {"category": "a\nb"}} | {"category": "abc"} |
+      | {"base": {"category": "x"}, "typed": {"category": "ab"}, "earlier": null} | {"category": "ab"} |
+
+  Scenario: Long texts are cut to where they differ
+    Then the excerpts of long texts begin with "…" before what differs

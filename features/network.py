@@ -20,6 +20,7 @@ REQUESTS = {
     "products": r"GET /products/\d+$",
     "plans": r"POST /products/import\?.*dry_run",
     "imports": r"POST /products/import(?!.*dry_run)",
+    "histories": r"GET /products/history",
     "answers": r".* /products",
 }
 

@@ -108,6 +108,10 @@ BUTTONS = {
     "Change these products instead": "#import-match-btn",
     "Leave out": "#import_skip",
     "Download the faulty rows": "#import-download-btn",
+    "Product tab": "#product-tab",
+    "History": "#history-tab",
+    "Show older changes": "#history-more-btn",
+    "Try the history again": "#history-retry-btn",
 }
 
 # Where no page was opened there is nothing to forget.

@@ -31,8 +31,12 @@ export async function send(method, path, options = {}) {
   return read(answer);
 }
 
-async function attempt(method, path, { body, signal, type, keepalive = false, ...conditions }) {
-  const used = method === "GET" ? null : token();
+async function attempt(
+  method,
+  path,
+  { body, signal, type, isSecret = method !== "GET", keepalive = false, ...conditions },
+) {
+  const used = isSecret ? token() : null;
   const patience = AbortSignal.timeout(type ? FILE_PATIENCE_MS : PATIENCE_MS);
   try {
     const response = await fetch(path, {
@@ -85,6 +89,8 @@ const pathOf = (id) => `${PRODUCTS}/${id}`;
 export const list = (query, signal) => send("GET", `${PRODUCTS}?${query}`, { signal });
 export const facets = (query, signal) => send("GET", `${PRODUCTS}/facets?${query}`, { signal });
 export const get = (id, signal) => send("GET", pathOf(id), { signal });
+export const history = (query, signal) =>
+  send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
 export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
@@ -113,5 +119,5 @@ function strong(tag) {
 
 function cursorIn(link) {
   const next = link?.match(/<([^>]*)>; rel="next"/);
-  return next && new URL(next[1]).searchParams.get("cursor");
+  return next ? new URL(next[1]).searchParams.get("cursor") : null;
 }

@@ -10,7 +10,7 @@ const TITLES = { status: "Change the status", category: "Change the category", p
 
 export function valueText(member, value) {
   const shown = { price: money, status: (status) => STATUS_NAMES[status] }[member];
-  return shown ? shown(value) : (value ?? "") || "none";
+  return shown ? shown(value) : String(value ?? "") || "none";
 }
 
 export const showBulkDialog = part(

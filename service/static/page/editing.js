@@ -133,6 +133,20 @@ export async function duplicate() {
   }
 }
 
+// Fills the editor with an earlier state of its product, without saving it.
+export async function fill(earlier) {
+  deleteNow();
+  const { editor } = now();
+  if (!(await mayLeave(editor))) {
+    return;
+  }
+  edit(sessions.filledWith, earlier);
+  const [member] = Object.keys(now().editor.typed);
+  const isSame = member === undefined;
+  update(states.say, isSame ? "The product is as it was then." : "Save puts the product back as it was then.");
+  focusEditor(member ?? "name");
+}
+
 // Saving
 
 // Saves the session under the condition that nobody else has meanwhile.

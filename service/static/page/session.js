@@ -19,6 +19,9 @@ export function blankSession(number, base = BLANK, isCopy = false) {
     isCopy, // of another product: it is unsaved before anything is typed
     isOpen: false, // whether it was asked for: a blank editor is there anyway on a wide screen
     key: null, // of the attempts to create it
+    earlier: null, // the state of before that it was filled with
+    tab: "product", // or "history"
+    history: null, // {state, entries, present, next, failure}, the newest change first
   };
 }
 
@@ -31,8 +34,23 @@ export const textIn = (session, member) =>
 
 // Returns the product as the fields have it; what nobody has touched is as it was stored.
 export function edited(session) {
-  const typed = Object.entries(session.typed).map(([member, text]) => [member, valueOf(member, text)]);
+  const typed = Object.entries(session.typed).map(([member, text]) => [
+    member,
+    valueIn(session, member, text),
+  ]);
   return { ...session.base, ...Object.fromEntries(typed) };
+}
+
+// A text that came from an earlier state, and nobody has touched, is the value that it was then.
+function valueIn({ earlier }, member, text) {
+  const isEarlier = earlier && text === textOf(member, earlier[member]);
+  return isEarlier ? earlier[member] : valueOf(member, text);
+}
+
+// Fills the fields with an earlier state of the product; it is unsaved.
+export function filledWith(session, earlier) {
+  const texts = differing(session.base, earlier).map((member) => [member, textOf(member, earlier[member])]);
+  return { ...session, typed: Object.fromEntries(texts), faults: {}, earlier, tab: "product" };
 }
 
 // Returns what is to be sent: of a stored product the touched members alone.
@@ -71,8 +89,13 @@ export function loaded(session, product, etag) {
 }
 
 export const failedToLoad = (session, failure) => ({ ...session, state: "failed", failure });
-export const saving = (session) => ({ ...session, state: "saving", faults: {} });
-export const refused = (session, faults = {}) => ({ ...session, state: "ready", faults });
+export const saving = (session) => ({ ...session, state: "saving", faults: {}, tab: "product" });
+export const refused = (session, faults = {}) => ({
+  ...session,
+  state: "ready",
+  faults,
+  tab: "product",
+});
 
 // The product is stored; what was typed since `sent` stays.
 export function saved(session, product, etag, sent) {
@@ -129,3 +152,23 @@ export function followed(session, product, etag) {
   const isMet = differing(session.base, product).some((member) => member in session.typed);
   return session.state !== "ready" || isMet ? session : loaded(session, product, etag);
 }
+
+// The history
+
+export const tabbed = (session, tab) => ({ ...session, tab });
+
+export const historyAsked = (session) => ({
+  ...session,
+  history: { entries: [], next: null, present: null, ...session.history, state: "loading" },
+});
+
+// The newest changes have come, and after them the product as it is now; or older changes.
+export const historyCame = (session, entries, next, present) => ({
+  ...session,
+  history: { state: "ready", entries, next, present, failure: null },
+});
+
+export const historyFailed = (session, failure) => ({
+  ...session,
+  history: { ...session.history, state: "failed", failure },
+});

@@ -93,6 +93,13 @@ export function learned(state, id, product, etag, at) {
   return isOlder ? state : { ...state, known: { ...state.known, [id]: { product, etag, at } } };
 }
 
+// A product was read: the editor follows if that is news.
+export function noticed(state, id, product, etag, at) {
+  const next = learned(state, id, product, etag, at);
+  const isNews = next !== state && product && state.editor.id === id;
+  return isNews ? { ...next, editor: followed(state.editor, product, etag) } : next;
+}
+
 // A write was answered: nothing that was asked for before is newer.
 export function written(state, id, product, etag) {
   const at = state.clock + 1;

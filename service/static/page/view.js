@@ -4,6 +4,7 @@ import { showDialogs } from "./dialogview.js";
 import { byId, part, setText } from "./dom.js";
 import { showEditor } from "./editorview.js";
 import { showExport, showFacets, showFilters, showViews } from "./finderview.js";
+import { showHistory } from "./historyview.js";
 import { showImport } from "./importview.js";
 import { showCount, showList, showPager, showSelection } from "./listview.js";
 import { isSaved } from "./session.js";
@@ -63,8 +64,8 @@ const showTop = part(
 
 const PARTS = [
   ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
-  ...[showList, showPager, showSelection, showEditor, showBulkDialog, showResult],
-  ...[showPictureDialog, showExport, showImport, showDialogs],
+  ...[showList, showPager, showSelection, showEditor, showHistory, showBulkDialog],
+  ...[showResult, showPictureDialog, showExport, showImport, showDialogs],
 ];
 
 export function show(state) {
