@@ -18,6 +18,12 @@ from tests.server import ROOT, Server, serving
 
 Product = dict[str, Any]
 
+PRECONDITIONS = {
+    "PATCH": {"If-Match": "*"},
+    "DELETE": {"If-Match": "*"},
+    "PUT": {"If-None-Match": "*"},
+}
+
 
 class OwnService:
     """The service of this checkout, with a database of its own, to stop and start at will."""
@@ -115,6 +121,7 @@ class Colleague:
         """Take the address of the service, and the word."""
         self._products = f"{url}/products"
         self._word = word
+        self._removed: dict[str, Product] = {}
 
     def add(self, **members: Any) -> None:
         """Add a product."""
@@ -127,7 +134,13 @@ class Colleague:
 
     def remove(self, name: str) -> None:
         """Delete the product of this name."""
-        self._ask("DELETE", f"/{self.find(name)['id']}")
+        self._removed[name] = product = self.find(name)
+        self._ask("DELETE", f"/{product['id']}")
+
+    def bring_back(self, name: str, /, **members: Any) -> None:
+        """Bring back the product of this name that she has deleted, with some members changed."""
+        product = self._removed[name] | members
+        self._ask("PUT", f"/{product['id']}", json=product)
 
     def remove_all(self) -> None:
         """Delete every product with the word in it."""
@@ -146,7 +159,7 @@ class Colleague:
 
     def _ask(self, method: str, path: str = "", **content: Any) -> urllib3.BaseHTTPResponse:
         # She changes whatever is there, and says so, for a service with REQUIRE_IF_MATCH.
-        headers = {"If-Match": "*"} if method in {"PATCH", "DELETE"} else {}
+        headers = PRECONDITIONS.get(method, {})
         response = urllib3.request(
             method, self._products + path, headers=headers, retries=False, **content
         )

@@ -172,6 +172,9 @@ Feature: What the page calculates
       | {"by": "anna", "request_id": "r"}     | "by anna"                  |
       | {"by": null, "request_id": "r"}       | "by somebody unknown"      |
       | {"by": null, "request_id": null}      | "directly in the database" |
+    And "absent" of "changes" gives
+      | arguments                                                                                    | result                    |
+      | [{"id": 1, "change": 9}, {"id": 2, "change": 8}, {"id": 1, "change": 3}], [{"id": 2}, {"id": 7}] | [{"id": 1, "change": 9}] |
     And "moment" of "changes" gives
       | arguments                                            | result               |
       | "2026-11-25T23:30:00.123Z", "en-GB", "Europe/Berlin" | "26 Nov 2026, 00:30" |

@@ -112,6 +112,10 @@ BUTTONS = {
     "History": "#history-tab",
     "Show older changes": "#history-more-btn",
     "Try the history again": "#history-retry-btn",
+    "Deleted…": "#deleted-btn",
+    "Show older deletions": "#deleted-more-btn",
+    "Try the deletions again": "#deleted-retry-btn",
+    "Close deleted": "#deleted-close-btn",
 }
 
 # Where no page was opened there is nothing to forget.

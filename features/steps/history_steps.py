@@ -6,6 +6,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from features.steps.catalogue_steps import typed
+from features.steps.everyone_steps import go
 
 ENTRIES = "#history_entries > li"
 
@@ -63,3 +64,88 @@ def restore(context: Context, words: str) -> None:
         return False
 
     context.page.wait(restored, f"{words} is in the history")
+
+
+DELETED = "#deleted_rows > li"
+
+
+def deleted(context: Context) -> list[str]:
+    """Return the names of what is listed as deleted."""
+    return [name.text for name in context.page.all(f"{DELETED} strong")]
+
+
+@then('the first of what was deleted is "{names}"')
+def first_deleted(context: Context, names: str) -> None:
+    expected = names.split(", ")
+    context.page.expect(lambda: deleted(context)[: len(expected)], expected, "what was deleted")
+
+
+@then("{count:d} are listed as deleted")
+def count_deleted(context: Context, count: int) -> None:
+    context.page.expect(lambda: len(deleted(context)), count, "what was deleted")
+
+
+@then("more than {count:d} are listed as deleted")
+def count_more_deleted(context: Context, count: int) -> None:
+    context.page.expect(lambda: len(deleted(context)) > count, True, "what was deleted")
+
+
+@then('"{name}" was deleted once')
+def deleted_once(context: Context, name: str) -> None:
+    button = context.page.one(bringing_back(context, name))
+    number = button.find_element(By.XPATH, "..").get_attribute("data-id")
+    assert len(context.page.all(f"{DELETED}[data-id='{number}']")) == 1
+
+
+@then('"{name}" is not listed as deleted')
+def not_deleted(context: Context, name: str) -> None:
+    product = context.colleague.find(name)
+    context.page.one("#deleted_dialog[aria-busy='false']")
+    context.page.expect(
+        lambda: context.page.all(f"{DELETED}[data-id='{product['id']}']"), [], "what was deleted"
+    )
+
+
+@when('I bring back "{name}"')
+def bring_back(context: Context, name: str) -> None:
+    context.page.click(bringing_back(context, name))
+
+
+@when('I go to the bringing back of "{name}" by keyboard and press {key}')
+def go_and_bring_back(context: Context, name: str, key: str) -> None:
+    go(context.page, bringing_back(context, name))
+    context.page.press_key(key)
+
+
+@then('the bringing back of "{name}" has the focus')
+def bringing_back_has_focus(context: Context, name: str) -> None:
+    button = bringing_back(context, name)
+    context.page.expect(lambda: context.page.focused(button), True, "the focus")
+
+
+def bringing_back(context: Context, name: str) -> str:
+    """Return the selector of the button that brings back the last deleted of this name."""
+
+    def found() -> str | None:
+        for row in context.page.all(DELETED):
+            if row.find_element(By.CSS_SELECTOR, "strong").text == name:
+                return str(row.get_attribute("data-change"))
+        return None
+
+    change = context.page.wait(found, f"{name} is listed as deleted")
+    return f"{DELETED}[data-change='{change}'] button"
+
+
+@then('of what was deleted I am told "{words}"')
+def told_of_deleted(context: Context, words: str) -> None:
+    context.page.expect_within(lambda: context.page.text("#deleted_note"), words, "what is told")
+
+
+@when('a colleague brings back "{name}" with the price "{price}"')
+def bring_back_as_colleague(context: Context, name: str, price: str) -> None:
+    context.colleague.bring_back(name, price=float(price))
+
+
+@when("a colleague deletes everything")
+def delete_all_as_colleague(context: Context) -> None:
+    context.colleague.remove_all()

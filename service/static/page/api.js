@@ -53,10 +53,11 @@ async function attempt(
   }
 }
 
-function headers({ type, used, etag, key }) {
+function headers({ type, used, etag, isAbsent, key }) {
   const all = {
     "Content-Type": type,
     "If-Match": etag,
+    "If-None-Match": isAbsent && "*",
     "Idempotency-Key": key,
     Authorization: used && `Bearer ${used}`,
   };
@@ -93,6 +94,9 @@ export const history = (query, signal) =>
   send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
+// A deleted product comes back under its id, if it is not there.
+export const bringBack = (product) =>
+  send("PUT", pathOf(product.id), { body: product, isAbsent: true });
 export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
 
 // A file is {type, body}. Its plan changes nothing; the plan's tag has it carried out.

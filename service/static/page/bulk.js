@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { refresh } from "./commands.js";
 import { counted, deleteNow, wait } from "./deletion.js";
 import { confirmed } from "./dialogs.js";
-import { inParallel, isSame, reasonOf, surely } from "./parallel.js";
+import { changeSurely, inParallel, isSame, reasonOf } from "./parallel.js";
 import { FORMS, isChange, plan } from "./planning.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";
@@ -40,7 +40,7 @@ async function changeAll(rows, done, refused = []) {
   const changed = [];
   const failures = await running(`Changing ${counted(rows.length)}…`, rows, async (row) => {
     const { body, etag } = row.etag ? { etag: row.etag } : await fetched(row.product);
-    const answer = await surely(body ?? row.product, { [row.member]: row.after }, etag);
+    const answer = await changeSurely(body ?? row.product, { [row.member]: row.after }, etag);
     update(states.written, answer.body.id, answer.body, answer.etag);
     changed.push({ ...row, product: answer.body, etag: answer.etag });
   });

@@ -28,6 +28,15 @@ export function writer({ by, request_id: request }) {
   return by ? `by ${by}` : request ? "by somebody unknown" : "directly in the database";
 }
 
+export const historyFault = (failure) =>
+  failure.status === 401 ? "The history is shown to holders of a token." : failure.message;
+
+// Returns the newest deletion of each product that is not `there`.
+export function absent(deletions, there) {
+  const seen = new Set(there.map(({ id }) => id));
+  return deletions.filter(({ id }) => !seen.has(id) && seen.add(id));
+}
+
 // Returns a time in the reader's format and time zone.
 export function moment(at, locales = globalThis.navigator?.languages, timeZone = undefined) {
   const format = { dateStyle: "medium", timeStyle: "short", timeZone };

@@ -4,7 +4,7 @@ import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { confirmed } from "./dialogs.js";
 import { openSession, restore } from "./editing.js";
 import { focusOn } from "./focus.js";
-import { inParallel, reasonOf } from "./parallel.js";
+import { inParallel, reasonOf, surely } from "./parallel.js";
 import { isDirty, orphaned } from "./session.js";
 import * as states from "./state.js";
 import { edit, now, set, update } from "./store.js";
@@ -71,13 +71,7 @@ export async function deleteNow({ leaving = false } = {}) {
 }
 
 async function send(product, etag) {
-  try {
-    await api.remove(product.id, etag);
-  } catch (failure) {
-    if (!(await isGone(product, failure))) {
-      throw failure;
-    }
-  }
+  await surely(() => api.remove(product.id, etag), product.id, null);
   update(states.written, product.id, null, null);
   leaveDeleted(product);
 }
@@ -94,17 +88,6 @@ function leaveDeleted({ id }) {
     openSession("");
   }
   place(placeOf(now().editor), { replace: true });
-}
-
-// The answer to a delete may have been lost: then the product is not there any more.
-async function isGone(product, failure) {
-  if (failure.status !== 412 && failure.status !== 404) {
-    return false;
-  }
-  return api.get(product.id).then(
-    () => false,
-    (missing) => missing.status === 404,
-  );
 }
 
 function tell({ items, session }, failures) {

@@ -1,6 +1,6 @@
 // Draws the history of the product in the editor.
 import { valueText } from "./bulkview.js";
-import { OP_NAMES, excerpts, moment, versions, writer } from "./changes.js";
+import { OP_NAMES, excerpts, historyFault, moment, versions, writer } from "./changes.js";
 import { byId, copyOf, make, part, setText } from "./dom.js";
 import { LABELS } from "./members.js";
 import { isSaved } from "./session.js";
@@ -36,8 +36,7 @@ function drawHistory({ state, entries, present, next, failure }) {
 
 function noteOf(state, entries, failure) {
   const none = entries.length ? "" : "No change of this product is on record.";
-  const failed = failure?.status === 401 ? "The history is shown to holders of a token." : failure?.message;
-  return { loading: "Loading…", ready: none, failed }[state];
+  return state === "failed" ? historyFault(failure) : { loading: "Loading…", ready: none }[state];
 }
 
 // A button that goes hands the focus to the tab.

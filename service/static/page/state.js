@@ -26,6 +26,7 @@ export const initial = {
   picture: null, // {src, name}: the one that is shown large
   run: null, // {title, done, total, isStopped}
   result: null, // {title, rows: [{product, text, reason}]}
+  deleted: null, // what was deleted: {number, state, rows, next, failure, note, busy}
   importing: null, // see importsession.js
   productNames: {}, // by id, of those that an import would change
   fileLimits: {}, // {bytes, rows} of a file

@@ -1,5 +1,6 @@
 // Shows the state: each part of the page draws what it is about, when that has changed.
 import { showBulkDialog, showPictureDialog, showResult } from "./bulkview.js";
+import { showDeleted } from "./deletedview.js";
 import { showDialogs } from "./dialogview.js";
 import { byId, part, setText } from "./dom.js";
 import { showEditor } from "./editorview.js";
@@ -65,7 +66,7 @@ const showTop = part(
 const PARTS = [
   ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
   ...[showList, showPager, showSelection, showEditor, showHistory, showBulkDialog],
-  ...[showResult, showPictureDialog, showExport, showImport, showDialogs],
+  ...[showResult, showDeleted, showPictureDialog, showExport, showImport, showDialogs],
 ];
 
 export function show(state) {
