@@ -196,3 +196,18 @@ Feature: What the page calculates
 
   Scenario: Long texts are cut to where they differ
     Then the excerpts of long texts begin with "…" before what differs
+
+  Scenario: What undoing a request would do
+    Then "touched" of "undoplan" gives
+      | arguments | result |
+      | [{"id": 1, "change": 9, "before": {"price": 2}}, {"id": 2, "change": 8, "before": null}, {"id": 1, "change": 7, "before": {"price": 1}}] | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}] |
+    And "undoPlan" of "undoplan" gives
+      | arguments | result |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}, {"id": 3, "last": 7, "before": {"name": "c"}}], {"1": {"price": 2}, "2": {"name": "b"}}, {"1": 9, "2": 8, "3": 7} | {"rows": [{"id": 1, "product": {"price": 2}, "before": {"price": 2}, "after": {"price": 1}}, {"id": 2, "product": {"name": "b"}, "before": {"name": "b"}, "after": null}, {"id": 3, "product": {"name": "c"}, "before": null, "after": {"name": "c"}}], "others": []} |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}, {"id": 3, "last": 7, "before": {"name": "c"}}], {"1": {"name": "a"}}, {"1": 10, "2": 11, "3": 12} | {"rows": [], "others": [{"id": 1, "name": "a"}, {"id": 2, "name": "Product 2"}, {"id": 3, "name": "c"}]} |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}], {"1": {"price": 1}}, {"1": 9, "2": 8} | {"rows": [], "others": []} |
+    And "fate" of "undoplan" gives
+      | arguments                    | result         |
+      | {"before": {}, "after": null} | "deleted"      |
+      | {"before": null, "after": {}} | "brought back" |
+      | {"before": {}, "after": {}}   | ""             |

@@ -116,6 +116,11 @@ BUTTONS = {
     "Show older deletions": "#deleted-more-btn",
     "Try the deletions again": "#deleted-retry-btn",
     "Close deleted": "#deleted-close-btn",
+    "Undo this request": "#history_entries [data-action='undo']",
+    "Undo this import…": "#import-undo-btn",
+    "Set back": "#undo-apply-btn",
+    "Cancel undoing": "#undo-close-btn",
+    "Try undoing again": "#undo-retry-btn",
 }
 
 # Where no page was opened there is nothing to forget.

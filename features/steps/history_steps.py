@@ -5,6 +5,7 @@ from behave.runner import Context
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from features.page import BUTTONS
 from features.steps.catalogue_steps import typed
 from features.steps.everyone_steps import go
 
@@ -149,3 +150,42 @@ def bring_back_as_colleague(context: Context, name: str, price: str) -> None:
 @when("a colleague deletes everything")
 def delete_all_as_colleague(context: Context) -> None:
     context.colleague.remove_all()
+
+
+UNDONE = "#undo_rows > li"
+
+
+@then('the request is offered as "{words}"')
+def request_is_offered(context: Context, words: str) -> None:
+    button = BUTTONS["Undo this request"]
+    context.page.expect(lambda: context.page.text(button), words, "what is offered")
+
+
+@then("what will be set back is")
+def will_be_set_back(context: Context) -> None:
+    expected = sorted((row["product"], row["how"]) for row in context.table)
+
+    def seen() -> list[tuple[str, str]]:
+        return sorted(entry(item) for item in context.page.all(UNDONE))
+
+    def entry(item: WebElement) -> tuple[str, str]:
+        name = item.find_element(By.CSS_SELECTOR, "strong").text
+        return name, item.text.removeprefix(name).strip().replace("\n", ", ")
+
+    context.page.expect(seen, expected, "what will be set back")
+
+
+@then("{count:d} products will be set back")
+def count_set_back(context: Context, count: int) -> None:
+    context.page.one("#undo_dialog[aria-busy='false']")
+    context.page.expect(lambda: len(context.page.all(UNDONE)), count, "what will be set back")
+
+
+@then('"{name}" is left as it is')
+def is_left(context: Context, name: str) -> None:
+    context.page.expect(lambda: context.page.text("#undo_others li"), name, "what is left")
+
+
+@then('undoing fails with "{words}"')
+def undoing_fails(context: Context, words: str) -> None:
+    context.page.expect_within(lambda: context.page.text("#undo_note"), words, "what is told")

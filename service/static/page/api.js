@@ -53,12 +53,13 @@ async function attempt(
   }
 }
 
-function headers({ type, used, etag, isAbsent, key }) {
+function headers({ type, used, etag, isAbsent, key, request }) {
   const all = {
     "Content-Type": type,
     "If-Match": etag,
     "If-None-Match": isAbsent && "*",
     "Idempotency-Key": key,
+    "X-Request-ID": request,
     Authorization: used && `Bearer ${used}`,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
@@ -93,18 +94,22 @@ export const get = (id, signal) => send("GET", pathOf(id), { signal });
 export const history = (query, signal) =>
   send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
-export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
+export const change = (id, members, etag, request) =>
+  send("PATCH", pathOf(id), { body: members, etag, request });
+export const replace = (product, etag, request) =>
+  send("PUT", pathOf(product.id), { body: product, etag, request });
 // A deleted product comes back under its id, if it is not there.
-export const bringBack = (product) =>
-  send("PUT", pathOf(product.id), { body: product, isAbsent: true });
-export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
+export const bringBack = (product, request) =>
+  send("PUT", pathOf(product.id), { body: product, isAbsent: true, request });
+export const remove = (id, etag, options) => send("DELETE", pathOf(id), { etag, ...options });
 
 // A file is {type, body}. Its plan changes nothing; the plan's tag has it carried out.
 const importPath = (query) => `${PRODUCTS}/import${query && `?${query}`}`;
 export const plan = (query, file, signal) =>
   send("POST", importPath([query, "dry_run=true"].filter(Boolean).join("&")), { ...file, signal });
+// Its key names the request in the history as well.
 export const carryOut = (query, file, etag, key) =>
-  send("POST", importPath(query), { ...file, etag, key });
+  send("POST", importPath(query), { ...file, etag, key, request: key });
 export const exportPath = (ending, query) => `${PRODUCTS}.${ending}${query && `?${query}`}`;
 
 // Returns a key for a request that may be repeated.

@@ -58,26 +58,29 @@ export async function deleteNow({ leaving = false } = {}) {
   }
   const ids = pending.items.map(({ product }) => product.id);
   set({ pending: null, leaving: [...now().leaving, ...ids] });
+  const request = api.newKey();
   if (leaving) {
     pending.items.forEach(({ product, etag }) => {
-      api.remove(product.id, etag, true).catch(() => {});
+      api.remove(product.id, etag, { keepalive: true, request }).catch(() => {});
     });
     return;
   }
-  const failures = await inParallel(pending.items, ({ product, etag }) => send(product, etag));
+  const failures = await inParallel(pending.items, ({ product, etag }) =>
+    send(product, etag, request),
+  );
   set({ leaving: now().leaving.filter((id) => !ids.includes(id)) });
   tell(pending, failures);
   refresh();
 }
 
-async function send(product, etag) {
-  await surely(() => api.remove(product.id, etag), product.id, null);
+async function send(product, etag, request) {
+  await surely(() => api.remove(product.id, etag, { request }), product.id, null);
   update(states.written, product.id, null, null);
   leaveDeleted(product);
 }
 
 // Text that was typed into a product that is gone can be saved as a new one.
-function leaveDeleted({ id }) {
+export function leaveDeleted({ id }) {
   const { editor } = now();
   if (editor.id !== id) {
     return;

@@ -2,10 +2,12 @@
 import * as api from "./api.js";
 import { focusOn } from "./focus.js";
 import { follow } from "./following.js";
+import { inParallel } from "./parallel.js";
 import * as sessions from "./session.js";
-import { edit, editSession, now } from "./store.js";
+import { edit, editSession, now, set } from "./store.js";
 
 const PAGE_SIZE = 20;
+const MOST_COUNTED = 100;
 const TABS = ["product", "history"];
 
 export function showTab(tab) {
@@ -53,7 +55,20 @@ async function asked({ number }, ask) {
   try {
     const answer = await ask();
     editSession(number, sessions.historyCame, ...answer);
+    countChanges(answer[0]);
   } catch (failure) {
     editSession(number, sessions.historyFailed, failure);
   }
+}
+
+// Counts what else the same requests have changed.
+async function countChanges(entries) {
+  const requests = new Set(entries.map(({ request_id: request }) => request));
+  const isNew = (request) => request !== null && !(request in now().requestSizes);
+  await inParallel([...requests].filter(isNew), async (request) => {
+    const query = new URLSearchParams({ request, limit: MOST_COUNTED });
+    const { body, next } = await api.history(query);
+    const size = { changes: body.length, isMore: next !== null };
+    set({ requestSizes: { ...now().requestSizes, [request]: size } });
+  });
 }

@@ -1,14 +1,16 @@
-// What a person does about the history of a product, and about what was deleted.
+// What a person does about the history of a product, what was deleted, and what is to be undone.
 import { onCancel } from "./dialogevents.js";
 import * as deleted from "./deleted.js";
 import { click, on } from "./dom.js";
 import { fill } from "./editing.js";
 import * as history from "./history.js";
 import { now } from "./store.js";
+import * as undoing from "./undoing.js";
 
 export function listenToHistory() {
   listenToTab();
   listenToDeleted();
+  listenToUndo();
 }
 
 function listenToTab() {
@@ -24,6 +26,8 @@ function listenToTab() {
     const entry = now().editor.history.entries.find((each) => each.change === change);
     if (action === "fill") {
       fill(entry.before);
+    } else if (action === "undo") {
+      undoing.open(entry.request_id);
     }
   });
 }
@@ -40,4 +44,11 @@ function listenToDeleted() {
       deleted.bringBack(id);
     }
   });
+}
+
+function listenToUndo() {
+  click("undo-apply-btn", undoing.apply);
+  click("undo-retry-btn", undoing.look);
+  click("undo-close-btn", undoing.close);
+  onCancel("undo_dialog", undoing.close);
 }

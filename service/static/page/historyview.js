@@ -3,11 +3,12 @@ import { valueText } from "./bulkview.js";
 import { OP_NAMES, excerpts, historyFault, moment, versions, writer } from "./changes.js";
 import { byId, copyOf, make, part, setText } from "./dom.js";
 import { LABELS } from "./members.js";
+import { count } from "./numbers.js";
 import { isSaved } from "./session.js";
 
 export const showHistory = part(
-  ({ editor }) => [editor],
-  (state, editor) => {
+  ({ editor, requestSizes }) => [editor, requestSizes],
+  (state, editor, sizes) => {
     const isHistory = editor.tab === "history";
     byId("editor_tabs").hidden = !isSaved(editor) || editor.state === "failed";
     drawTab("product-tab", !isHistory);
@@ -15,7 +16,7 @@ export const showHistory = part(
     byId("product_panel").hidden = byId("editor_footer").hidden = isHistory;
     byId("history_panel").hidden = !isHistory;
     if (isHistory && editor.history) {
-      drawHistory(editor.history);
+      drawHistory(editor.history, sizes);
     }
   },
 );
@@ -25,13 +26,13 @@ function drawTab(id, isSelected) {
   byId(id).tabIndex = isSelected ? 0 : -1;
 }
 
-function drawHistory({ state, entries, present, next, failure }) {
+function drawHistory({ state, entries, present, next, failure }, sizes) {
   const isThere = state === "ready" || entries.length > 0;
   setText(byId("history_note"), noteOf(state, entries, failure));
   byId("history_panel").setAttribute("aria-busy", String(state === "loading"));
   byId("history-retry-btn").hidden = state !== "failed" || !failure.isTemporary;
   hide("history-more-btn", state === "failed" || !next);
-  drawEntries(isThere ? versions(entries, present) : []);
+  drawEntries(isThere ? versions(entries, present) : [], sizes);
 }
 
 function noteOf(state, entries, failure) {
@@ -49,12 +50,13 @@ function hide(id, isHidden) {
 }
 
 // Keeps the entries that are there, and with them the focus.
-function drawEntries(entries) {
+function drawEntries(entries, sizes) {
   const list = byId("history_entries");
   const there = new Map([...list.children].map((item) => [item.dataset.change, item]));
   const items = entries.map((entry) => {
     const item = there.get(String(entry.change)) ?? newItem(entry);
     item.querySelector("ul").replaceChildren(...entry.cells.map(cellItem));
+    drawUndo(item.querySelector('[data-action="undo"]'), sizes[entry.request_id]);
     return item;
   });
   [...there.values()].filter((item) => !items.includes(item)).forEach((item) => item.remove());
@@ -77,6 +79,13 @@ function newItem({ change, op, at, before, ...entry }) {
   fill.hidden = before === null;
   fill.setAttribute("aria-label", `${fill.textContent}, before ${moment(at)}`);
   return item;
+}
+
+// A request that has changed this product alone is undone by restoring.
+function drawUndo(button, { changes, isMore } = { changes: 0 }) {
+  button.hidden = changes < 2;
+  const number = isMore ? `more than ${count(changes)}` : `all ${count(changes)}`;
+  setText(button, `Undo ${number} changes made together…`);
 }
 
 export function cellItem({ member, before, after }) {

@@ -1,5 +1,6 @@
 // Several requests at once, but not too many; and changes that are sure to be known.
 import * as api from "./api.js";
+import { isSame } from "./members.js";
 
 const AT_ONCE = 4;
 const REASONS = {
@@ -23,8 +24,6 @@ export async function inParallel(items, work, isStopped = () => false) {
 
 export const reasonOf = (failure) => REASONS[failure.status] ?? failure.message;
 
-export const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-
 // Does a write. Its answer may be lost, and the browser may have sent the request again: so it looks
 // whether it was done. `wanted` is the product then, null if it is deleted.
 export async function surely(write, id, wanted) {
@@ -43,5 +42,7 @@ export async function surely(write, id, wanted) {
 const absence = ({ status }) => (status === 404 ? { body: null, etag: null } : null);
 
 // Changes members of a product.
-export const changeSurely = (product, members, etag) =>
-  surely(() => api.change(product.id, members, etag), product.id, { ...product, ...members });
+export function changeSurely(product, members, etag, request) {
+  const change = () => api.change(product.id, members, etag, request);
+  return surely(change, product.id, { ...product, ...members });
+}

@@ -30,6 +30,8 @@ export const initial = {
   importing: null, // see importsession.js
   productNames: {}, // by id, of those that an import would change
   fileLimits: {}, // {bytes, rows} of a file
+  requestSizes: {}, // by request id: {changes, isMore}
+  undoing: null, // the request that is to be undone: {request, state, done, total, plan, failure}
   message: { text: "", kind: "info", offers: {} },
   dialogs: [], // questions that wait for an answer, the last one on top
   hasToken: false,

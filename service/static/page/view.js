@@ -9,6 +9,7 @@ import { showHistory } from "./historyview.js";
 import { showImport } from "./importview.js";
 import { showCount, showList, showPager, showSelection } from "./listview.js";
 import { isSaved } from "./session.js";
+import { showUndo } from "./undoview.js";
 
 const OFFERS = {
   retry: "retry-btn",
@@ -66,7 +67,7 @@ const showTop = part(
 const PARTS = [
   ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
   ...[showList, showPager, showSelection, showEditor, showHistory, showBulkDialog],
-  ...[showResult, showDeleted, showPictureDialog, showExport, showImport, showDialogs],
+  ...[showResult, showDeleted, showUndo, showPictureDialog, showExport, showImport, showDialogs],
 ];
 
 export function show(state) {
