@@ -179,6 +179,15 @@ Feature: What the page calculates
       | arguments                                            | result               |
       | "2026-11-25T23:30:00.123Z", "en-GB", "Europe/Berlin" | "26 Nov 2026, 00:30" |
       | "2026-11-25T09:30:00.123Z", "de", "Asia/Tokyo"       | "25.11.2026, 18:30"  |
+    And "lowestText" of "changes" gives
+      | arguments | result |
+      | {"price": 24.95, "to": "2026-11-25T23:30:00Z", "complete": true}, "en-GB", "Europe/Berlin" | "Lowest price in the 30 days before 26 Nov 2026: $24.95" |
+      | {"price": null, "to": "2026-11-25T23:30:00Z", "complete": false}, "en-GB", "UTC" | "Lowest price in the 30 days before 25 Nov 2026: not on sale (as far as is on record)" |
+    And "priced" of "session" gives
+      | arguments | result |
+      | {"lowest": null}, 3, {"price": 1}           | {"lowest": {"at": 3, "price": 1}} |
+      | {"lowest": {"at": 4, "price": 2}}, 3, null  | {"lowest": {"at": 4, "price": 2}} |
+      | {"lowest": {"at": 2, "price": 2}}, 3, null  | {"lowest": {"at": 3}}             |
     And "excerpts" of "changes" gives
       | arguments  | result     |
       | "ab", "ac" | ["ab", "ac"] |

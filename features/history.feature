@@ -110,6 +110,40 @@ Feature: The history of a product
     Then the history has 2 changes
     And everyone can use the page
 
+  Scenario: The lowest price of 30 days is beside the price
+    Given a colleague has set the price of "Copper pot" to "80"
+    And a colleague has set the price of "Copper pot" to "100"
+    When I open "Copper pot"
+    Then the lowest price says ": $49.95"
+    When I fill in
+      | Price |
+      | 90.00 |
+    And I press "Save"
+    Then I am told "Product has been updated"
+    And the lowest price says ": $49.95"
+    When I press "New"
+    Then the lowest price says ""
+
+  Scenario: The lowest price of what was not on sale
+    Given these products
+      | name   | price | status   |
+      | Kettle | 10    | inactive |
+    And I have the catalogue open
+    When I open "Kettle"
+    Then the lowest price says ": not on sale"
+    And everyone can use the page
+    When I fill in
+      | Status | Price |
+      | Active | 12    |
+    And I press "Save"
+    Then the lowest price says ": $12.00"
+
+  @own_service
+  Scenario: The lowest price says where the record does not reach
+    When the record of "Copper pot" begins today
+    And I open "Copper pot"
+    Then the lowest price says "(as far as is on record)"
+
   @slow_network
   Scenario: A late history belongs to the product that it was asked for
     Given answers to histories are held back

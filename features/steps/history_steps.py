@@ -189,3 +189,18 @@ def is_left(context: Context, name: str) -> None:
 @then('undoing fails with "{words}"')
 def undoing_fails(context: Context, words: str) -> None:
     context.page.expect_within(lambda: context.page.text("#undo_note"), words, "what is told")
+
+
+@then('the lowest price says "{words}"')
+@then('the lowest price says ""')
+def lowest_price_says(context: Context, words: str = "") -> None:
+    if words:
+        context.page.expect_within(lambda: context.page.text("#lowest_price"), words, "the price")
+    else:
+        context.page.expect(lambda: context.page.text("#lowest_price"), "", "the price")
+
+
+@when('the record of "{name}" begins today')
+def begin_record(context: Context, name: str) -> None:
+    number = context.colleague.find(name)["id"]
+    context.service.execute(f"DELETE FROM product_changes WHERE product_id = {number}")  # noqa: S608  # a number

@@ -93,6 +93,7 @@ export const facets = (query, signal) => send("GET", `${PRODUCTS}/facets?${query
 export const get = (id, signal) => send("GET", pathOf(id), { signal });
 export const history = (query, signal) =>
   send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
+export const lowestPrice = (id) => send("GET", `${pathOf(id)}/lowest-price`);
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
 export const change = (id, members, etag, request) =>
   send("PATCH", pathOf(id), { body: members, etag, request });

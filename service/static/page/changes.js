@@ -1,5 +1,6 @@
 // What the record of changes says, in words: pure functions for the page to show it.
-import { MEMBERS, differing } from "./members.js";
+import { differing } from "./members.js";
+import { money } from "./numbers.js";
 
 const EXCERPT = 160;
 const LEAD = 40;
@@ -41,6 +42,14 @@ export function absent(deletions, there) {
 export function moment(at, locales = globalThis.navigator?.languages, timeZone = undefined) {
   const format = { dateStyle: "medium", timeStyle: "short", timeZone };
   return new Intl.DateTimeFormat(locales, format).format(new Date(at));
+}
+
+// Returns the lowest price of 30 days in words: before the latest reduction or, without one, now.
+export function lowestText({ price, to, complete }, locales, timeZone) {
+  const day = new Intl.DateTimeFormat(locales, { dateStyle: "medium", timeZone }).format(new Date(to));
+  const amount = price === null ? "not on sale" : money(price);
+  const doubt = complete ? "" : " (as far as is on record)";
+  return `Lowest price in the 30 days before ${day}: ${amount}${doubt}`;
 }
 
 // Returns two texts, cut to where they differ if they are long.

@@ -62,12 +62,21 @@ async function load(session) {
     update(states.learned, body.id, body, etag, at);
     const known = now().known[body.id];
     editSession(session.number, sessions.loaded, known.product ?? body, known.etag ?? etag);
+    loadLowest(session, session.id);
     if (isCurrent(session) && isWaiting()) {
       focusEditor();
     }
   } catch (failure) {
     editSession(session.number, sessions.failedToLoad, failure);
   }
+}
+
+// The lowest price goes with a product; without it, it is not told.
+export async function loadLowest({ number }, id) {
+  update(states.tick);
+  const at = now().clock;
+  const { body } = await api.lowestPrice(id).catch(() => ({ body: null }));
+  editSession(number, sessions.priced, at, body);
 }
 
 export const reload = () => openSession(placeOf(now().editor));
@@ -184,6 +193,7 @@ function accept(session, { body, etag }, andNew = false) {
     set({ fresh: [body.id, ...now().fresh] });
   }
   editSession(session.number, sessions.saved, body, etag, session.typed);
+  loadLowest(session, body.id);
   update(states.say, wasCurrent ? `Product ${has}` : `${named(body)} ${has}`, { kind: "success" });
   if (wasCurrent) {
     place(String(body.id), { replace: true });

@@ -21,6 +21,7 @@ export function blankSession(number, base = BLANK, isCopy = false) {
     key: null, // of the attempts to create it
     earlier: null, // the state of before that it was filled with
     tab: "product", // or "history"
+    lowest: null, // {at, price, to, complete}: the lowest price of 30 days, asked for `at`
     history: null, // {state, entries, present, next, failure}, the newest change first
   };
 }
@@ -151,6 +152,11 @@ export function conflict(session, theirs) {
 export function followed(session, product, etag) {
   const isMet = differing(session.base, product).some((member) => member in session.typed);
   return session.state !== "ready" || isMet ? session : loaded(session, product, etag);
+}
+
+// The lowest price has come, or cannot be had (null); an answer to an earlier question is dropped.
+export function priced(session, at, lowest) {
+  return session.lowest?.at > at ? session : { ...session, lowest: { at, ...lowest } };
 }
 
 // The history
