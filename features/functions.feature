@@ -97,7 +97,7 @@ Feature: What the page calculates
       | {"id": null, "base": {"name": "", "rating": 0, "category": null}, "typed": {"name": "a"}} | {"name": "a", "rating": 0} |
     And "saved" of "session" gives
       | arguments | result |
-      | {"id": 7, "typed": {"name": "b", "price": "2"}}, {"id": 7, "name": "a"}, "e", {"name": "a", "price": "2"} | {"id": 7, "typed": {"name": "b"}, "base": {"id": 7, "name": "a"}, "etag": "e", "state": "ready", "failure": null, "faults": {}, "isCopy": false, "key": null} |
+      | {"id": 7, "typed": {"name": "b", "price": "2"}}, {"id": 7, "name": "a"}, "e", {"name": "a", "price": "2"} | {"id": 7, "typed": {"name": "b"}, "base": {"id": 7, "name": "a"}, "etag": "e", "state": "ready", "failure": null, "faults": {}, "isCopy": false, "key": null, "news": null} |
     And "followed" of "session" gives
       | arguments | result |
       | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}} |
@@ -220,3 +220,26 @@ Feature: What the page calculates
       | {"before": {}, "after": null} | "deleted"      |
       | {"before": null, "after": {}} | "brought back" |
       | {"before": {}, "after": {}}   | ""             |
+
+  Scenario: What the feed of changes does
+    Then "noticed" of "state" gives
+      | arguments | result |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 9}, "at": 5}}}, 1, null, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 9}, "at": 5}}} |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {}, "gone": {}, "arrived": [1, 2], "selected": {"1": {"id": 1}}, "editor": {"id": 7}}, 1, null, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": null, "etag": null, "at": 4}}, "gone": {"1": {"id": 1}}, "arrived": [2], "selected": {"1": {"id": 1}}, "editor": {"id": 7}} |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": null, "at": 3}}, "gone": {"1": {"id": 1}}, "arrived": [], "selected": {"1": {"id": 1}}, "editor": {"id": 7}}, 1, {"id": 1, "price": 3}, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 3}, "etag": null, "at": 4}}, "gone": {}, "arrived": [], "selected": {"1": {"id": 1, "price": 3}}, "editor": {"id": 7}} |
+    And "learned" of "state" gives
+      | arguments | result |
+      | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 3}}}, 1, {"id": 1}, null, 4 | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 4}}} |
+      | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 3}}}, 1, {"id": 1, "price": 2}, null, 4 | {"known": {"1": {"product": {"id": 1, "price": 2}, "etag": null, "at": 4}}} |
+    And "newcomers" of "state" gives
+      | arguments | result |
+      | {"feed": {"newest": 5}, "fresh": [8], "list": {"rows": [{"id": 9}]}}, [{"id": 4, "product": {}}, {"id": 6, "product": null}, {"id": 7, "product": {}}, {"id": 8, "product": {}}, {"id": 9, "product": {}}] | [7] |
+    And "arriving" of "state" gives
+      | arguments | result |
+      | {"arrived": [6], "feed": {"since": "c", "newest": 6}, "known": {}}, [{"id": 7}, {"id": 8}], 9, 4 | {"arrived": [8, 7, 6], "feed": {"since": "c", "newest": 9}, "known": {"7": {"product": {"id": 7}, "etag": null, "at": 4}, "8": {"product": {"id": 8}, "etag": null, "at": 4}}} |
+    And "informed" of "session" gives
+      | arguments | result |
+      | {"state": "ready", "base": {"price": 1}, "typed": {}}, {"id": 7, "price": 1}, "e" | {"state": "ready", "base": {"price": 1}, "typed": {}} |
+      | {"state": "saving", "base": {"price": 1}, "typed": {}}, null, null | {"state": "saving", "base": {"price": 1}, "typed": {}} |
+      | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}, "news": {"members": ["name"]}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}, "news": {"members": ["name", "price"], "isMet": true, "isDeleted": false}} |
+      | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"id": 7, "price": 3}, "typed": {}, "etag": "e", "failure": null, "news": {"members": ["price"], "isMet": false, "isDeleted": false}} |

@@ -91,6 +91,8 @@ const pathOf = (id) => `${PRODUCTS}/${id}`;
 export const list = (query, signal) => send("GET", `${PRODUCTS}?${query}`, { signal });
 export const facets = (query, signal) => send("GET", `${PRODUCTS}/facets?${query}`, { signal });
 export const get = (id, signal) => send("GET", pathOf(id), { signal });
+// `next` is the place to go on from; without `since` it is the present one.
+export const changes = (query) => send("GET", `${PRODUCTS}/changes?${query}`);
 export const history = (query, signal) =>
   send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
 export const lowestPrice = (id) => send("GET", `${pathOf(id)}/lowest-price`);
@@ -129,5 +131,6 @@ function strong(tag) {
 
 function cursorIn(link) {
   const next = link?.match(/<([^>]*)>; rel="next"/);
-  return next ? new URL(next[1]).searchParams.get("cursor") : null;
+  const query = next && new URL(next[1]).searchParams;
+  return query ? (query.get("cursor") ?? query.get("since")) : null;
 }

@@ -1,5 +1,5 @@
 // What the record of changes says, in words: pure functions for the page to show it.
-import { differing } from "./members.js";
+import { LABELS, differing } from "./members.js";
 import { money } from "./numbers.js";
 
 const EXCERPT = 160;
@@ -50,6 +50,19 @@ export function lowestText({ price, to, complete }, locales, timeZone) {
   const amount = price === null ? "not on sale" : money(price);
   const doubt = complete ? "" : " (as far as is on record)";
   return `Lowest price in the 30 days before ${day}: ${amount}${doubt}`;
+}
+
+// Returns what has happened to the product in the editor elsewhere.
+export function newsText(news) {
+  if (!news) {
+    return "";
+  }
+  if (news.isDeleted) {
+    return "This product has been deleted meanwhile. Save makes a new one of what is here.";
+  }
+  const fields = news.members.map((member) => LABELS[member].toLowerCase()).join(", ");
+  const met = news.isMet ? " What you have typed stays: Save asks which to keep." : "";
+  return `This product has been changed meanwhile: ${fields}.${met}`;
 }
 
 // Returns two texts, cut to where they differ if they are long.

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { deleteNow } from "./deletion.js";
 import { ask, mayDiscard } from "./dialogs.js";
+import { loadLowest } from "./following.js";
 import { focusEditor, focusRow, isNarrow, isWaiting } from "./focus.js";
 import { MEMBERS } from "./members.js";
 import * as sessions from "./session.js";
@@ -61,7 +62,8 @@ async function load(session) {
     const { body, etag } = await api.get(session.id);
     update(states.learned, body.id, body, etag, at);
     const known = now().known[body.id];
-    editSession(session.number, sessions.loaded, known.product ?? body, known.etag ?? etag);
+    const newest = known.etag ? known : { product: body, etag };
+    editSession(session.number, sessions.loaded, newest.product, newest.etag);
     loadLowest(session, session.id);
     if (isCurrent(session) && isWaiting()) {
       focusEditor();
@@ -69,14 +71,6 @@ async function load(session) {
   } catch (failure) {
     editSession(session.number, sessions.failedToLoad, failure);
   }
-}
-
-// The lowest price goes with a product; without it, it is not told.
-export async function loadLowest({ number }, id) {
-  update(states.tick);
-  const at = now().clock;
-  const { body } = await api.lowestPrice(id).catch(() => ({ body: null }));
-  editSession(number, sessions.priced, at, body);
 }
 
 export const reload = () => openSession(placeOf(now().editor));

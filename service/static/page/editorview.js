@@ -1,5 +1,5 @@
 // Draws the editor.
-import { lowestText } from "./changes.js";
+import { lowestText, newsText } from "./changes.js";
 import { byId, part, setFault, setText, setValue, showPicture } from "./dom.js";
 import { LABELS, MEMBERS } from "./members.js";
 import { isDirty, isSaved, textIn } from "./session.js";
@@ -20,6 +20,7 @@ export const showEditor = part(
     byId("editor").toggleAttribute("data-dirty", isDirty(editor));
     showPicture(byId("preview"), textIn(editor, "img_url"));
     document.body.toggleAttribute("data-editing", Boolean(isSaved(editor) || editor.isOpen));
+    setText(byId("editor_news"), newsText(editor.news));
     showLowest(editor.lowest);
     showState(editor);
   },

@@ -193,6 +193,8 @@ function finish(done) {
   change({ step: "done", busy: "", failure: null, done });
   const text = `${count(done.created.length)} created, ${count(done.updated)} changed`;
   update(states.say, text, { kind: "success" });
+  const newest = Math.max(now().feed.newest, ...done.created);
+  update(states.arriving, [], newest);
   refresh();
   follow(now().editor).catch(() => {});
 }

@@ -4,6 +4,7 @@ import * as commands from "./commands.js";
 import * as deletion from "./deletion.js";
 import { byId, click } from "./dom.js";
 import * as editing from "./editing.js";
+import * as feed from "./feed.js";
 import { listenToDialogs } from "./dialogevents.js";
 import { listenToHistory } from "./historyevents.js";
 import { listenToImport } from "./importevents.js";
@@ -44,6 +45,7 @@ for (const [id, name] of Object.entries({
     act?.();
   });
 }
+click("arrived-btn", feed.showArrived);
 click("flash-close-btn", () => update(say, ""));
 click("stop-btn", bulk.stop);
 click("token-change-btn", () => changeToken());
@@ -112,3 +114,4 @@ onUpdate(show);
 set({ ...rules(), fileLimits: fileLimits(), hasToken: token() !== null });
 views.load();
 commands.start();
+feed.start();

@@ -20,6 +20,7 @@ export function blankSession(number, base = BLANK, isCopy = false) {
     isOpen: false, // whether it was asked for: a blank editor is there anyway on a wide screen
     key: null, // of the attempts to create it
     earlier: null, // the state of before that it was filled with
+    news: null, // {members, isMet, isDeleted}: what has happened to the product elsewhere
     tab: "product", // or "history"
     lowest: null, // {at, price, to, complete}: the lowest price of 30 days, asked for `at`
     history: null, // {state, entries, present, next, failure}, the newest change first
@@ -107,6 +108,7 @@ export function saved(session, product, etag, sent) {
     faults: {},
     isCopy: false,
     key: null,
+    news: null,
   };
 }
 
@@ -117,6 +119,7 @@ export const orphaned = (session) => ({
   etag: null,
   state: "ready",
   isCopy: true,
+  news: null,
 });
 
 // Somebody else has saved `theirs`: of the members that differ, `picks` says whose is kept. What
@@ -129,7 +132,7 @@ export function merged(session, theirs, etag, picks) {
     ([member, whose]) => whose === "mine" && !(member in session.typed),
   );
   const typed = [...kept, ...mine.map(([member]) => [member, textOf(member, session.base[member])])];
-  return { ...loaded(session, theirs, etag), typed: Object.fromEntries(typed), faults: {} };
+  return { ...loaded(session, theirs, etag), typed: Object.fromEntries(typed), faults: {}, news: null };
 }
 
 // Returns the members to choose between: [{member, both, mine, theirs, pick}].
@@ -152,6 +155,18 @@ export function conflict(session, theirs) {
 export function followed(session, product, etag) {
   const isMet = differing(session.base, product).some((member) => member in session.typed);
   return session.state !== "ready" || isMet ? session : loaded(session, product, etag);
+}
+
+// Somebody else has changed the product, or deleted it (null): it is told, and what was typed stays.
+export function informed(session, product, etag) {
+  const changed = product ? differing(session.base, product) : [];
+  if (session.state !== "ready" || (product && changed.length === 0)) {
+    return session;
+  }
+  const next = product ? followed(session, product, etag) : session;
+  const members = [...new Set([...(session.news?.members ?? []), ...changed])];
+  const isMet = product !== null && next === session;
+  return { ...next, news: { members, isMet, isDeleted: product === null } };
 }
 
 // The lowest price has come, or cannot be had (null); an answer to an earlier question is dropped.

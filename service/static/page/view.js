@@ -7,7 +7,7 @@ import { showEditor } from "./editorview.js";
 import { showExport, showFacets, showFilters, showViews } from "./finderview.js";
 import { showHistory } from "./historyview.js";
 import { showImport } from "./importview.js";
-import { showCount, showList, showPager, showSelection } from "./listview.js";
+import { showArrived, showCount, showList, showPager, showSelection } from "./listview.js";
 import { isSaved } from "./session.js";
 import { showUndo } from "./undoview.js";
 
@@ -65,7 +65,7 @@ const showTop = part(
 );
 
 const PARTS = [
-  ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
+  ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount, showArrived],
   ...[showList, showPager, showSelection, showEditor, showHistory, showBulkDialog],
   ...[showResult, showDeleted, showUndo, showPictureDialog, showExport, showImport, showDialogs],
 ];
