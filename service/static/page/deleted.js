@@ -25,7 +25,10 @@ export async function open() {
 
 // Asks for the newest deletions, or for those before the ones that are there.
 export async function more() {
-  const { number, next: cursor, rows } = now().deleted ?? {};
+  if (!now().deleted) {
+    return;
+  }
+  const { number, next: cursor, rows } = now().deleted;
   change({ state: "loading", failure: null });
   const page = { op: "delete", limit: PAGE_SIZE, ...(cursor && { cursor }) };
   const answer = await asked(rows, new URLSearchParams(page)).catch((failure) => ({

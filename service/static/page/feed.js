@@ -67,7 +67,7 @@ async function goOn() {
 async function take(changes, at) {
   const ids = states.newcomers(now(), changes);
   update(states.fed, changes, at);
-  followEditor(changes);
+  await followEditor(changes);
   const newest = Math.max(now().feed.newest, ...changes.map(({ id }) => id));
   update(states.arriving, await matching(ids), newest, at);
 }
@@ -75,7 +75,7 @@ async function take(changes, at) {
 // Returns those of the newest products that the list would have.
 async function matching(ids) {
   const key = filtersOf(now().query);
-  const some = ids.sort((one, other) => other - one).slice(0, MOST_TOLD);
+  const some = [...ids].sort((one, other) => other - one).slice(0, MOST_TOLD);
   if (some.length === 0 || now().list.state === "faulty") {
     return [];
   }
@@ -83,13 +83,13 @@ async function matching(ids) {
   return key === filtersOf(now().query) ? body : [];
 }
 
-function followEditor(changes) {
+async function followEditor(changes) {
   const { editor } = now();
   const change = changes.find(({ id }) => id === editor.id);
   if (change && editor.tab === "history") {
-    history.load();
+    await history.load();
   } else if (change?.product && !isSame(change.product, editor.base)) {
-    follow(editor).catch(() => {});
+    await follow(editor);
   }
 }
 

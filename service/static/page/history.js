@@ -49,8 +49,6 @@ export async function more() {
   });
 }
 
-export const retry = () => (now().editor.history.next ? more() : load());
-
 async function asked({ number }, ask) {
   try {
     const answer = await ask();

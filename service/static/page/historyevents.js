@@ -19,7 +19,7 @@ function listenToTab() {
   }
   on("editor_tabs", "keydown", history.stepTab);
   click("history-more-btn", history.more);
-  click("history-retry-btn", history.retry);
+  click("history-retry-btn", history.load);
   click("history_entries", ({ target }) => {
     const { action } = target.dataset;
     const change = Number(target.closest("[data-change]")?.dataset.change);

@@ -27,6 +27,9 @@ export function close() {
 
 export async function look() {
   asking.abort();
+  if (!now().undoing) {
+    return;
+  }
   asking = new AbortController();
   const { signal } = asking;
   change({ state: "loading", failure: null });
@@ -73,6 +76,7 @@ async function presentOf(ids, signal) {
 
 async function newestOf(ids, signal) {
   const newest = {};
+  signal.throwIfAborted();
   change({ done: 0, total: ids.length });
   const ask = async (id) => {
     const { body } = await api.history(`id=${id}&limit=1`, signal);
@@ -106,14 +110,16 @@ export async function apply() {
 
 async function setBack({ id, product, before, after }, request) {
   const etag = before && (await fetched(before)).etag;
-  const write = before === null
-    ? () => api.bringBack(after, request)
-    : after === null
-      ? () => api.remove(id, etag, { request })
-      : () => api.replace(after, etag, request);
-  const answer = await surely(write, id, after);
+  const answer = await surely(() => send(id, before, after, etag, request), id, after);
   update(states.written, id, after && answer.body, after && answer.etag);
   if (after === null) {
     leaveDeleted(product);
   }
+}
+
+function send(id, before, after, etag, request) {
+  if (before === null) {
+    return api.bringBack(after, request);
+  }
+  return after === null ? api.remove(id, etag, { request }) : api.replace(after, etag, request);
 }
