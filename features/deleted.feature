@@ -23,7 +23,7 @@ Feature: What was deleted
     And the catalogue has
       | name       | price | category |
       | Copper pot | 49.95 | Kitchen  |
-    And the bringing back of "Enamel mug" has the focus
+    And the next of what was deleted has the focus
     When I press "Close deleted"
     Then "Deleted…" has the focus
     And I see "Copper pot"
@@ -93,7 +93,7 @@ Feature: What was deleted
     And I bring back "Copper pot"
     Then of what was deleted I am told "“Copper pot” has been brought back."
     When I press "Close deleted"
-    And the answer to the next of the histories is lost
+    And the answer to the next of the deletions is lost
     And I press "Deleted…"
     Then of what was deleted I am told "cannot be reached"
     And everyone can use the page

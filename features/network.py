@@ -20,7 +20,9 @@ REQUESTS = {
     "products": r"GET /products/\d+$",
     "plans": r"POST /products/import\?.*dry_run",
     "imports": r"POST /products/import(?!.*dry_run)",
-    "histories": r"GET /products/history",
+    "histories": r"GET /products/history\?id=",
+    "deletions": r"GET /products/history\?op=",
+    "requests": r"GET /products/history\?request=.*limit=1000",
     "feeds": r"GET /products/changes",
     "answers": r".* /products",
 }

@@ -151,7 +151,7 @@ Feature: Undo what was changed together
     When I open "Hose"
     And I press "History"
     Then the request is offered as "Undo all 3 changes made together…"
-    When the answer to the next of the histories is lost
+    When the answer to the next of the requests is lost
     And I press "Undo this request"
     Then undoing fails with "cannot be reached"
     And everyone can use the page

@@ -118,9 +118,9 @@ def go_and_bring_back(context: Context, name: str, key: str) -> None:
     context.page.press_key(key)
 
 
-@then('the bringing back of "{name}" has the focus')
-def bringing_back_has_focus(context: Context, name: str) -> None:
-    button = bringing_back(context, name)
+@then("the next of what was deleted has the focus")
+def next_has_focus(context: Context) -> None:
+    button = f"{DELETED} button"
     context.page.expect(lambda: context.page.focused(button), True, "the focus")
 
 
