@@ -18,6 +18,12 @@ from tests.server import ROOT, Server, serving
 
 Product = dict[str, Any]
 
+PRECONDITIONS = {
+    "PATCH": {"If-Match": "*"},
+    "DELETE": {"If-Match": "*"},
+    "PUT": {"If-None-Match": "*"},
+}
+
 
 class OwnService:
     """The service of this checkout, with a database of its own, to stop and start at will."""
@@ -70,20 +76,21 @@ class OwnService:
 
     def lose_table(self) -> None:
         """Take away what the service cannot serve without."""
-        self._execute("ALTER TABLE products RENAME TO lost_products")
+        self.execute("ALTER TABLE products RENAME TO lost_products")
 
     def find_table(self) -> None:
         """Bring it back."""
         with suppress(sqlite3.OperationalError):  # it is there
-            self._execute("ALTER TABLE lost_products RENAME TO products")
+            self.execute("ALTER TABLE lost_products RENAME TO products")
+
+    def execute(self, statement: str) -> None:
+        """Change the database behind the back of the service."""
+        with closing(sqlite3.connect(self._database, isolation_level=None)) as connection:
+            connection.execute(statement)
 
     def _signal(self, number: int) -> None:
         for worker in self._server.workers() if self._server else ():
             os.kill(worker, number)
-
-    def _execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self._database)) as connection:
-            connection.execute(statement)
 
 
 class GivenService:
@@ -114,6 +121,7 @@ class Colleague:
         """Take the address of the service, and the word."""
         self._products = f"{url}/products"
         self._word = word
+        self._removed: dict[str, Product] = {}
 
     def add(self, **members: Any) -> None:
         """Add a product."""
@@ -126,7 +134,13 @@ class Colleague:
 
     def remove(self, name: str) -> None:
         """Delete the product of this name."""
-        self._ask("DELETE", f"/{self.find(name)['id']}")
+        self._removed[name] = product = self.find(name)
+        self._ask("DELETE", f"/{product['id']}")
+
+    def bring_back(self, name: str, /, **members: Any) -> None:
+        """Bring back the product of this name that she has deleted, with some members changed."""
+        product = self._removed[name] | members
+        self._ask("PUT", f"/{product['id']}", json=product)
 
     def remove_all(self) -> None:
         """Delete every product with the word in it."""
@@ -145,7 +159,7 @@ class Colleague:
 
     def _ask(self, method: str, path: str = "", **content: Any) -> urllib3.BaseHTTPResponse:
         # She changes whatever is there, and says so, for a service with REQUIRE_IF_MATCH.
-        headers = {"If-Match": "*"} if method in {"PATCH", "DELETE"} else {}
+        headers = PRECONDITIONS.get(method, {})
         response = urllib3.request(
             method, self._products + path, headers=headers, retries=False, **content
         )

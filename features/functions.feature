@@ -108,7 +108,7 @@ Feature: What the page calculates
       | {"id": null, "base": {"name": "", "rating": 0, "category": null}, "typed": {"name": "a"}} | {"name": "a", "rating": 0} |
     And "saved" of "session" gives
       | arguments | result |
-      | {"id": 7, "typed": {"name": "b", "price": "2"}}, {"id": 7, "name": "a"}, "e", {"name": "a", "price": "2"} | {"id": 7, "typed": {"name": "b"}, "base": {"id": 7, "name": "a"}, "etag": "e", "state": "ready", "failure": null, "faults": {}, "isCopy": false, "key": null} |
+      | {"id": 7, "typed": {"name": "b", "price": "2"}}, {"id": 7, "name": "a"}, "e", {"name": "a", "price": "2"} | {"id": 7, "typed": {"name": "b"}, "base": {"id": 7, "name": "a"}, "etag": "e", "state": "ready", "failure": null, "faults": {}, "isCopy": false, "key": null, "news": null} |
     And "followed" of "session" gives
       | arguments | result |
       | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}} |
@@ -172,3 +172,85 @@ Feature: What the page calculates
       | arguments | result |
       | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]} | {"counts": [], "rows": []} |
       | {"create": 0, "update": 1, "unchanged": 0, "faulty": 0, "faults": [], "changes": [{"row": 2, "id": 7}]}, {"create": 0, "update": 0, "unchanged": 1, "faulty": 0, "faults": [], "changes": []} | {"counts": [{"name": "update", "was": 1, "is": 0}, {"name": "unchanged", "was": 0, "is": 1}], "rows": [{"row": 2, "was": {"change": {"row": 2, "id": 7}}, "is": {}}]} |
+
+  Scenario: What the record of changes says
+    Then "versions" of "changes" gives
+      | arguments | result |
+      | [{"op": "update", "before": {"price": 2}}, {"op": "update", "before": {"price": 1, "name": "a"}}, {"op": "create", "before": null}], {"price": 3} | [{"op": "update", "before": {"price": 2}, "cells": [{"member": "price", "before": 2, "after": 3}]}, {"op": "update", "before": {"price": 1, "name": "a"}, "cells": [{"member": "name", "before": "a"}, {"member": "price", "before": 1, "after": 2}]}, {"op": "create", "before": null, "cells": []}] |
+      | [{"op": "delete", "before": {"price": 2}}], null | [{"op": "delete", "before": {"price": 2}, "cells": []}] |
+    And "writer" of "changes" gives
+      | arguments                             | result                     |
+      | {"by": "anna", "request_id": "r"}     | "by anna"                  |
+      | {"by": null, "request_id": "r"}       | "by somebody unknown"      |
+      | {"by": null, "request_id": null}      | "directly in the database" |
+    And "absent" of "changes" gives
+      | arguments                                                                                    | result                    |
+      | [{"id": 1, "change": 9}, {"id": 2, "change": 8}, {"id": 1, "change": 3}], [{"id": 2}, {"id": 7}] | [{"id": 1, "change": 9}] |
+    And "moment" of "changes" gives
+      | arguments                                            | result               |
+      | "2026-11-25T23:30:00.123Z", "en-GB", "Europe/Berlin" | "26 Nov 2026, 00:30" |
+      | "2026-11-25T09:30:00.123Z", "de", "Asia/Tokyo"       | "25.11.2026, 18:30"  |
+    And "lowestText" of "changes" gives
+      | arguments | result |
+      | {"price": 24.95, "to": "2026-11-25T23:30:00Z", "complete": true}, "en-GB", "Europe/Berlin" | "Lowest price in the 30 days before 26 Nov 2026: $24.95" |
+      | {"price": null, "to": "2026-11-25T23:30:00Z", "complete": false}, "en-GB", "UTC" | "Lowest price in the 30 days before 25 Nov 2026: not on sale (as far as is on record)" |
+    And "priced" of "session" gives
+      | arguments | result |
+      | {"lowest": null}, 3, {"price": 1}           | {"lowest": {"at": 3, "price": 1}} |
+      | {"lowest": {"at": 4, "price": 2}}, 3, null  | {"lowest": {"at": 4, "price": 2}} |
+      | {"lowest": {"at": 2, "price": 2}}, 3, null  | {"lowest": {"at": 3}}             |
+    And "excerpts" of "changes" gives
+      | arguments  | result     |
+      | "ab", "ac" | ["ab", "ac"] |
+      | "", "ac"   | ["", "ac"] |
+
+  Scenario: An earlier state is filled in
+    Then "filledWith" of "session" gives
+      | arguments | result |
+      | {"base": {"price": 1, "category": "a"}, "typed": {"rating": "5"}, "faults": {"rating": "bad"}, "tab": "history"}, {"price": 2, "category": "a"} | {"base": {"price": 1, "category": "a"}, "typed": {"price": "2.00"}, "faults": {}, "tab": "product", "earlier": {"price": 2, "category": "a"}} |
+    And "edited" of "session" gives
+      | arguments | result |
+      | {"base": {"category": "x"}, "typed": {"category": "ab"}, "earlier": {"category": "a\nb"}} | {"category": "a\nb"} |
+      | {"base": {"category": "x"}, "typed": {"category": "abc"}, "earlier": {"category": "a\nb"}} | {"category": "abc"} |
+      | {"base": {"category": "x"}, "typed": {"category": "ab"}, "earlier": null} | {"category": "ab"} |
+
+  Scenario: Long texts are cut to where they differ
+    Then the excerpts of long texts begin with "…" before what differs
+
+  Scenario: What undoing a request would do
+    Then "touched" of "undoplan" gives
+      | arguments | result |
+      | [{"id": 1, "change": 9, "before": {"price": 2}}, {"id": 2, "change": 8, "before": null}, {"id": 1, "change": 7, "before": {"price": 1}}] | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}] |
+    And "undoPlan" of "undoplan" gives
+      | arguments | result |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}, {"id": 3, "last": 7, "before": {"name": "c"}}], {"1": {"price": 2}, "2": {"name": "b"}}, {"1": 9, "2": 8, "3": 7} | {"rows": [{"id": 1, "product": {"price": 2}, "before": {"price": 2}, "after": {"price": 1}}, {"id": 2, "product": {"name": "b"}, "before": {"name": "b"}, "after": null}, {"id": 3, "product": {"name": "c"}, "before": null, "after": {"name": "c"}}], "others": []} |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}, {"id": 3, "last": 7, "before": {"name": "c"}}], {"1": {"name": "a"}}, {"1": 10, "2": 11, "3": 12} | {"rows": [], "others": [{"id": 1, "name": "a"}, {"id": 2, "name": "Product 2"}, {"id": 3, "name": "c"}]} |
+      | [{"id": 1, "last": 9, "before": {"price": 1}}, {"id": 2, "last": 8, "before": null}], {"1": {"price": 1}}, {"1": 9, "2": 8} | {"rows": [], "others": []} |
+    And "fate" of "undoplan" gives
+      | arguments                    | result         |
+      | {"before": {}, "after": null} | "deleted"      |
+      | {"before": null, "after": {}} | "brought back" |
+      | {"before": {}, "after": {}}   | ""             |
+
+  Scenario: What the feed of changes does
+    Then "noticed" of "state" gives
+      | arguments | result |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 9}, "at": 5}}}, 1, null, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 9}, "at": 5}}} |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {}, "gone": {}, "arrived": [1, 2], "selected": {"1": {"id": 1}}, "editor": {"id": 7}}, 1, null, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": null, "etag": null, "at": 4}}, "gone": {"1": {"id": 1}}, "arrived": [2], "selected": {"1": {"id": 1}}, "editor": {"id": 7}} |
+      | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": null, "at": 3}}, "gone": {"1": {"id": 1}}, "arrived": [], "selected": {"1": {"id": 1}}, "editor": {"id": 7}}, 1, {"id": 1, "price": 3}, null, 4 | {"list": {"rows": [{"id": 1}], "at": 2}, "fresh": [], "leaving": [], "known": {"1": {"product": {"id": 1, "price": 3}, "etag": null, "at": 4}}, "gone": {}, "arrived": [], "selected": {"1": {"id": 1, "price": 3}}, "editor": {"id": 7}} |
+    And "learned" of "state" gives
+      | arguments | result |
+      | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 3}}}, 1, {"id": 1}, null, 4 | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 4}}} |
+      | {"known": {"1": {"product": {"id": 1}, "etag": "e", "at": 3}}}, 1, {"id": 1, "price": 2}, null, 4 | {"known": {"1": {"product": {"id": 1, "price": 2}, "etag": null, "at": 4}}} |
+    And "newcomers" of "state" gives
+      | arguments | result |
+      | {"feed": {"newest": 5}, "fresh": [8], "list": {"rows": [{"id": 9}]}}, [{"id": 4, "product": {}}, {"id": 6, "product": null}, {"id": 7, "product": {}}, {"id": 8, "product": {}}, {"id": 9, "product": {}}] | [7] |
+    And "arriving" of "state" gives
+      | arguments | result |
+      | {"arrived": [6], "feed": {"since": "c", "newest": 6}, "known": {}}, [{"id": 7}, {"id": 8}], 9, 4 | {"arrived": [8, 7, 6], "feed": {"since": "c", "newest": 9}, "known": {"7": {"product": {"id": 7}, "etag": null, "at": 4}, "8": {"product": {"id": 8}, "etag": null, "at": 4}}} |
+    And "informed" of "session" gives
+      | arguments | result |
+      | {"state": "ready", "base": {"price": 1}, "typed": {}}, {"id": 7, "price": 1}, "e" | {"state": "ready", "base": {"price": 1}, "typed": {}} |
+      | {"state": "saving", "base": {"price": 1}, "typed": {}}, null, null | {"state": "saving", "base": {"price": 1}, "typed": {}} |
+      | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}, "news": {"members": ["name"]}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {"price": "2"}, "news": {"members": ["name", "price"], "isMet": true, "isDeleted": false}} |
+      | {"id": 7, "state": "ready", "base": {"price": 1}, "typed": {}}, {"id": 7, "price": 3}, "e" | {"id": 7, "state": "ready", "base": {"id": 7, "price": 3}, "typed": {}, "etag": "e", "failure": null, "news": {"members": ["price"], "isMet": false, "isDeleted": false}} |

@@ -20,6 +20,10 @@ REQUESTS = {
     "products": r"GET /products/\d+$",
     "plans": r"POST /products/import\?.*dry_run",
     "imports": r"POST /products/import(?!.*dry_run)",
+    "histories": r"GET /products/history\?id=",
+    "deletions": r"GET /products/history\?op=",
+    "requests": r"GET /products/history\?request=.*limit=1000",
+    "feeds": r"GET /products/changes",
     "answers": r".* /products",
 }
 
@@ -51,6 +55,7 @@ class Network:
         self._held: list[Hold] = []
         self._lost: list[str] = []
         self._waiting: list[str] = []
+        self._asked: list[str] = []
         self._server = QuietServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         Thread(target=self._server.serve_forever, daemon=True).start()
@@ -64,6 +69,10 @@ class Network:
     def holds(self, kind: str) -> bool:
         """Say whether such an answer is being held."""
         return any(re.match(REQUESTS[kind], request) for request in self._waiting)
+
+    def count(self, kind: str) -> int:
+        """Return how many such requests have come."""
+        return sum(bool(re.match(REQUESTS[kind], request)) for request in self._asked)
 
     def lose(self, kind: str) -> None:
         """Carry out the next such request, and lose its answer."""
@@ -97,6 +106,7 @@ class Network:
             decode_content=False,
         )
         request = f"{method} {path}"
+        self._asked.append(request)
         for pattern in [each for each in self._lost if re.match(each, request)]:
             self._lost.remove(pattern)
             return None

@@ -108,6 +108,20 @@ BUTTONS = {
     "Change these products instead": "#import-match-btn",
     "Leave out": "#import_skip",
     "Download the faulty rows": "#import-download-btn",
+    "Product tab": "#product-tab",
+    "History": "#history-tab",
+    "Show older changes": "#history-more-btn",
+    "Try the history again": "#history-retry-btn",
+    "Deleted…": "#deleted-btn",
+    "Show older deletions": "#deleted-more-btn",
+    "Try the deletions again": "#deleted-retry-btn",
+    "Close deleted": "#deleted-close-btn",
+    "Show new products": "#arrived-btn",
+    "Undo this request": "#history_entries [data-action='undo']",
+    "Undo this import…": "#import-undo-btn",
+    "Set back": "#undo-apply-btn",
+    "Cancel undoing": "#undo-close-btn",
+    "Try undoing again": "#undo-retry-btn",
 }
 
 # Where no page was opened there is nothing to forget.
@@ -150,6 +164,21 @@ class Page:
         address = self.driver.current_url
         self.driver.switch_to.new_window("tab")
         self.driver.get(address)
+
+    def hide(self) -> None:
+        """Look at another tab: the page is hidden."""
+        self._own = self.driver.current_window_handle
+        self.driver.switch_to.new_window("tab")
+
+    def show(self) -> None:
+        """Close that tab: the page is visible again."""
+        self.driver.close()
+        self.driver.switch_to.window(self._own)
+
+    def top_of(self, selector: str) -> float:
+        """Return how far from the top of the window this is."""
+        place = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
+        return float(self._run(place, selector))
 
     def close(self) -> None:
         """Leave the page and what it remembers; of its windows one stays."""

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from features.accessibility import look
 from features.browser import browser
 from features.catalogue import Colleague, OwnService
-from features.page import Page
+from features.page import BUTTONS, Page
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZE = (1440, 900)
@@ -19,6 +19,7 @@ def main() -> None:
         page = Page(driver, service.url, "")
         take_list(page)
         take_import(page, Path(folder) / "autumn prices.csv")
+        take_history(page, Colleague(service.url, ""))
         take_conflict(page, Colleague(service.url, ""))
         service.stop()
 
@@ -31,6 +32,22 @@ def take_list(page: Page) -> None:
     page.click("#search_results tr:nth-child(3) [data-action='edit']")
     page.settle_editor()
     page.driver.save_screenshot(str(DOCS / "page-list.png"))
+
+
+def take_history(page: Page, colleague: Colleague) -> None:
+    """Take the history of the product in the editor, after a bulk change and one of a colleague."""
+    page.press("Select all")
+    page.press("Set price")
+    page.set("by", "10")
+    page.set("ending", ".95 ending")
+    page.press("Apply")
+    page.wait(lambda: "have been updated" in page.text("#flash_message"), "all is changed")
+    page.click("#flash-close-btn")
+    colleague.change(page.value("Name"), rating=5, status="inactive")
+    page.press("History")
+    page.one(BUTTONS["Undo this request"])
+    page.driver.save_screenshot(str(DOCS / "page-history.png"))
+    page.press("Product tab")
 
 
 def take_conflict(page: Page, colleague: Colleague) -> None:

@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request, stream_with_context
 from sqlalchemy import Connection, bindparam, delete, exists, insert, select, update
-from sqlalchemy.exc import IntegrityError
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, PreconditionFailed
 from werkzeug.routing import BaseConverter
 
 from service.changes import feed, history, prices
@@ -26,6 +25,7 @@ from service.database import (
     in_transaction,
     standby,
 )
+from service.database.locks import insert_unless_there
 from service.database.signature import sign, signature, signed
 from service.files import CSV, JSON_LINES, export, importing
 from service.files.parameters import import_options
@@ -439,14 +439,15 @@ def _brought_back(product_id: int, columns: dict[str, Any]) -> str:
 
     def insert_again(connection: Connection) -> Rows:
         require_preconditions(request, connection.execute(_product, parameters).scalar())
-        was_there = connection.execute(_was_there, parameters).scalar()
-        return execute_in(connection, _insert, parameters) if was_there else ()
+        if not connection.execute(_was_there, parameters).scalar():
+            return ()
+        statement = insert_unless_there(connection, products).returning(returning_json, signed)
+        rows = execute_in(connection, statement, parameters)
+        if not rows:  # another request has brought it back since it was looked for
+            raise PreconditionFailed("If-None-Match matches the current representation")
+        return rows
 
-    try:
-        return _first(product_id, in_transaction(insert_again))
-    except IntegrityError:  # another request has brought it back meanwhile
-        require_preconditions(request, _first(product_id, execute(_product, parameters)))
-        raise
+    return _first(product_id, in_transaction(insert_again))
 
 
 def _first(product_id: int, rows: Rows) -> str:

@@ -430,6 +430,18 @@ def test_who_brings_a_product_back_too_late_is_told(app: Flask) -> None:
     assert recorded(app) == [("create", 1), ("delete", 1), ("create", 1)]
 
 
+def test_who_brings_a_product_back_is_never_told_that_it_never_was(app: Flask) -> None:
+    product = created(app.test_client())
+
+    def bring_back_and_delete(_: int) -> int:
+        client = app.test_client()
+        client.delete("/products/1")
+        return client.put("/products/1", json=product, headers=ANY).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(bring_back_and_delete, range(200))) <= {201, 412}
+
+
 def is_waited_for(connection: Connection) -> bool:
     """Return whether another transaction waits for this one, on PostgreSQL."""
     waiting = "SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"

@@ -1,6 +1,7 @@
 """The pure functions of the page, called in the browser."""
 
 import json
+import re
 
 from behave import then
 from behave.runner import Context
@@ -36,3 +37,11 @@ def numbers_are_shown(context: Context) -> None:
         shown = context.driver.execute_async_script(FORMAT, row["language"])
         plain = [text.replace("\u00a0", " ") for text in shown]
         assert plain == [row["money"], row["price"], row["count"]], plain
+
+
+@then('the excerpts of long texts begin with "…" before what differs')
+def excerpts_are_cut(context: Context) -> None:
+    texts = ["x" * 500 + end + "z" * 500 for end in ("a", "b")]
+    (result,) = context.driver.execute_async_script(CALL, "changes", "excerpts", [texts])
+    for end, excerpt in zip("ab", json.loads(result), strict=True):
+        assert re.fullmatch(f"…x{{40}}{end}z{{119}}…", excerpt), excerpt

@@ -52,3 +52,9 @@ def insert_or_update(
         set_={name: statement.excluded[name] for name in columns},
         where=may_update,
     )
+
+
+def insert_unless_there(connection: Connection, table: Table) -> Any:
+    """Return the INSERT of a row; one whose primary key is taken is not inserted."""
+    statement: Any = INSERT[connection.dialect.name](table)
+    return statement.on_conflict_do_nothing(index_elements=table.primary_key.columns)

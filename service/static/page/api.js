@@ -31,8 +31,12 @@ export async function send(method, path, options = {}) {
   return read(answer);
 }
 
-async function attempt(method, path, { body, signal, type, keepalive = false, ...conditions }) {
-  const used = method === "GET" ? null : token();
+async function attempt(
+  method,
+  path,
+  { body, signal, type, isSecret = method !== "GET", keepalive = false, ...conditions },
+) {
+  const used = isSecret ? token() : null;
   const patience = AbortSignal.timeout(type ? FILE_PATIENCE_MS : PATIENCE_MS);
   try {
     const response = await fetch(path, {
@@ -49,11 +53,13 @@ async function attempt(method, path, { body, signal, type, keepalive = false, ..
   }
 }
 
-function headers({ type, used, etag, key }) {
+function headers({ type, used, etag, isAbsent, key, request }) {
   const all = {
     "Content-Type": type,
     "If-Match": etag,
+    "If-None-Match": isAbsent && "*",
     "Idempotency-Key": key,
+    "X-Request-ID": request,
     Authorization: used && `Bearer ${used}`,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value));
@@ -94,16 +100,28 @@ export async function get(id, signal) {
   }
   return answer;
 }
+// `next` is the place to go on from; without `since` it is the present one.
+export const changes = (query) => send("GET", `${PRODUCTS}/changes?${query}`);
+export const history = (query, signal) =>
+  send("GET", `${PRODUCTS}/history?${query}`, { signal, isSecret: true });
+export const lowestPrice = (id) => send("GET", `${pathOf(id)}/lowest-price`);
 export const create = (product, key) => send("POST", PRODUCTS, { body: product, key });
-export const change = (id, members, etag) => send("PATCH", pathOf(id), { body: members, etag });
-export const remove = (id, etag, keepalive) => send("DELETE", pathOf(id), { etag, keepalive });
+export const change = (id, members, etag, request) =>
+  send("PATCH", pathOf(id), { body: members, etag, request });
+export const replace = (product, etag, request) =>
+  send("PUT", pathOf(product.id), { body: product, etag, request });
+// A deleted product comes back under its id, if it is not there.
+export const bringBack = (product, request) =>
+  send("PUT", pathOf(product.id), { body: product, isAbsent: true, request });
+export const remove = (id, etag, options) => send("DELETE", pathOf(id), { etag, ...options });
 
 // A file is {type, body}. Its plan changes nothing; the plan's tag has it carried out.
 const importPath = (query) => `${PRODUCTS}/import${query && `?${query}`}`;
 export const plan = (query, file, signal) =>
   send("POST", importPath([query, "dry_run=true"].filter(Boolean).join("&")), { ...file, signal });
+// Its key names the request in the history as well.
 export const carryOut = (query, file, etag, key) =>
-  send("POST", importPath(query), { ...file, etag, key });
+  send("POST", importPath(query), { ...file, etag, key, request: key });
 export const exportPath = (ending, query) => `${PRODUCTS}.${ending}${query && `?${query}`}`;
 
 // Returns a key for a request that may be repeated.
@@ -129,5 +147,6 @@ function totalIn(headers) {
 
 function cursorIn(link) {
   const next = link?.match(/<([^>]*)>; rel="next"/);
-  return next && new URL(next[1]).searchParams.get("cursor");
+  const query = next && new URL(next[1]).searchParams;
+  return query ? (query.get("cursor") ?? query.get("since")) : null;
 }

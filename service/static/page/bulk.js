@@ -3,7 +3,8 @@ import * as api from "./api.js";
 import { refresh } from "./commands.js";
 import { counted, deleteNow, wait } from "./deletion.js";
 import { confirmed } from "./dialogs.js";
-import { inParallel, isSame, reasonOf, surely } from "./parallel.js";
+import { isSame } from "./members.js";
+import { changeSurely, inParallel, reasonOf } from "./parallel.js";
 import { FORMS, isChange, plan } from "./planning.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";
@@ -35,19 +36,22 @@ export async function apply() {
   await changeAll(rows.filter(isChange), "updated", rows.filter(({ fault }) => fault));
 }
 
-// Changes the `member` of each row; `done` says what has been done then.
+// Changes the `member` of each row; `done` says what has been done then. All of it is one request to
+// the history, so that it can be undone later.
 async function changeAll(rows, done, refused = []) {
   const changed = [];
+  const request = api.newKey();
   const failures = await running(`Changing ${counted(rows.length)}…`, rows, async (row) => {
     const { body, etag } = row.etag ? { etag: row.etag } : await fetched(row.product);
-    const answer = await surely(body ?? row.product, { [row.member]: row.after }, etag);
+    const answer = await changeSurely(body ?? row.product, { [row.member]: row.after }, etag, request);
     update(states.written, answer.body.id, answer.body, answer.etag);
     changed.push({ ...row, product: answer.body, etag: answer.etag });
   });
   summarize({ rows, changed, failures, done, refused });
 }
 
-async function fetched(product) {
+// Reads a product, which must be what was seen.
+export async function fetched(product) {
   const answer = await api.get(product.id);
   if (!isSame(answer.body, product)) {
     update(states.written, product.id, answer.body, answer.etag);
@@ -56,7 +60,7 @@ async function fetched(product) {
   return answer;
 }
 
-async function running(title, items, work) {
+export async function running(title, items, work) {
   set({ run: { title, done: 0, total: items.length, isStopped: false } });
   update(states.say, title);
   const step = (item) => work(item).finally(() => set({ run: { ...now().run, done: now().run.done + 1 } }));
@@ -67,23 +71,33 @@ async function running(title, items, work) {
 
 // Says what has been done; what was not stays selected, with its reason.
 function summarize({ rows, changed, failures, done, refused }) {
-  const ids = new Set(changed.map(({ product }) => product.id));
-  const failed = new Map(failures.map(({ item, failure }) => [item.product.id, reasonOf(failure)]));
-  const left = [...rows.filter(({ product }) => !ids.has(product.id)), ...refused];
-  const reason = ({ product, fault }) => fault || failed.get(product.id) || "was not reached";
-  const has = changed.length === 1 ? "has" : "have";
-  const text = `${counted(changed.length)} ${has} been ${done}`;
-  const title = left.length ? `${text}, ${left.length} not` : text;
-  const result = {
-    title,
-    isShown: left.length > 0,
-    rows: [...left.map((row) => ({ ...row, reason: reason(row) })), ...changed],
-  };
-  set({ result });
+  const left = undone([...rows, ...refused], changed, failures);
   update(states.selectOnly, left.map(({ product }) => now().known[product.id]?.product ?? product));
+  report(changed, left, done, {
+    undo: changed.length && done === "updated" ? () => undo(changed) : undefined,
+  });
+}
+
+// Returns the rows that are not done, each with its reason.
+export function undone(rows, done, failures) {
+  const ids = new Set(done.map(({ product }) => product.id));
+  const failed = new Map(failures.map(({ item, failure }) => [item.product.id, reasonOf(failure)]));
+  const reason = ({ product, fault }) => fault || failed.get(product.id) || "was not reached";
+  return rows
+    .filter(({ product }) => !ids.has(product.id))
+    .map((row) => ({ ...row, reason: reason(row) }));
+}
+
+// Says how many are done, and which are not.
+export function report(done, left, words, offers = {}) {
+  const has = done.length === 1 ? "has" : "have";
+  const text = `${counted(done.length)} ${has} been ${words}`;
+  const title = left.length ? `${text}, ${left.length} not` : text;
+  const result = { title, isShown: left.length > 0, rows: [...left, ...done] };
+  set({ result });
   update(states.say, title, {
     kind: left.length ? "error" : "success",
-    undo: changed.length && done === "updated" ? () => undo(changed) : undefined,
+    ...offers,
     details: () => set({ result: { ...result, isShown: true } }),
   });
   refresh();

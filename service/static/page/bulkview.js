@@ -4,13 +4,14 @@ import { byId, make, part, setFault, setText, setValue, showPicture } from "./do
 import { STATUS_NAMES } from "./members.js";
 import { count, money } from "./numbers.js";
 import { isChange, plan } from "./planning.js";
+import { changed, fate } from "./undoplan.js";
 
 const MOST_SHOWN = 200;
 const TITLES = { status: "Change the status", category: "Change the category", price: "Change the price" };
 
 export function valueText(member, value) {
   const shown = { price: money, status: (status) => STATUS_NAMES[status] }[member];
-  return shown ? shown(value) : (value ?? "") || "none";
+  return shown ? shown(value) : String(value ?? "") || "none";
 }
 
 export const showBulkDialog = part(
@@ -73,8 +74,14 @@ export const showResult = part(
   },
 );
 
-const changeText = ({ member, before, after }) =>
-  `${valueText(member, before)} → ${valueText(member, after)}`;
+// Of a bulk change it is one member, of an undone request all that were changed.
+function changeText(row) {
+  const cells = row.member ? [row] : changed(row);
+  const texts = cells.map(
+    ({ member, before, after }) => `${valueText(member, before)} → ${valueText(member, after)}`,
+  );
+  return fate(row) || texts.join(", ");
+}
 
 function list(id, rows, text) {
   byId(id).hidden = rows.length === 0;

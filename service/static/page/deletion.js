@@ -4,7 +4,7 @@ import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { confirmed } from "./dialogs.js";
 import { openSession, restore } from "./editing.js";
 import { focusOn } from "./focus.js";
-import { inParallel, reasonOf } from "./parallel.js";
+import { inParallel, reasonOf, surely } from "./parallel.js";
 import { isDirty, orphaned } from "./session.js";
 import * as states from "./state.js";
 import { edit, now, set, update } from "./store.js";
@@ -58,32 +58,29 @@ export async function deleteNow({ leaving = false } = {}) {
   }
   const ids = pending.items.map(({ product }) => product.id);
   set({ pending: null, leaving: [...now().leaving, ...ids] });
+  const request = api.newKey();
   if (leaving) {
     pending.items.forEach(({ product, etag }) => {
-      api.remove(product.id, etag, true).catch(() => {});
+      api.remove(product.id, etag, { keepalive: true, request }).catch(() => {});
     });
     return;
   }
-  const failures = await inParallel(pending.items, ({ product, etag }) => send(product, etag));
+  const failures = await inParallel(pending.items, ({ product, etag }) =>
+    send(product, etag, request),
+  );
   set({ leaving: now().leaving.filter((id) => !ids.includes(id)) });
   tell(pending, failures);
   refresh();
 }
 
-async function send(product, etag) {
-  try {
-    await api.remove(product.id, etag);
-  } catch (failure) {
-    if (!(await isGone(product, failure))) {
-      throw failure;
-    }
-  }
+async function send(product, etag, request) {
+  await surely(() => api.remove(product.id, etag, { request }), product.id, null);
   update(states.written, product.id, null, null);
   leaveDeleted(product);
 }
 
 // Text that was typed into a product that is gone can be saved as a new one.
-function leaveDeleted({ id }) {
+export function leaveDeleted({ id }) {
   const { editor } = now();
   if (editor.id !== id) {
     return;
@@ -94,17 +91,6 @@ function leaveDeleted({ id }) {
     openSession("");
   }
   place(placeOf(now().editor), { replace: true });
-}
-
-// The answer to a delete may have been lost: then the product is not there any more.
-async function isGone(product, failure) {
-  if (failure.status !== 412 && failure.status !== 404) {
-    return false;
-  }
-  return api.get(product.id).then(
-    () => false,
-    (missing) => missing.status === 404,
-  );
 }
 
 function tell({ items, session }, failures) {

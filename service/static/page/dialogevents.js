@@ -7,7 +7,7 @@ import { now, set } from "./store.js";
 import { readable } from "./token.js";
 
 // The state closes a dialog, not the browser: so the two never differ.
-function onCancel(id, act) {
+export function onCancel(id, act) {
   on(id, "cancel", (event) => {
     event.preventDefault();
     act();

@@ -3,6 +3,7 @@ import * as api from "./api.js";
 import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { deleteNow } from "./deletion.js";
 import { ask, mayDiscard } from "./dialogs.js";
+import { loadLowest } from "./following.js";
 import { focusEditor, focusRow, isNarrow, isWaiting } from "./focus.js";
 import { MEMBERS } from "./members.js";
 import * as sessions from "./session.js";
@@ -61,7 +62,9 @@ async function load(session) {
     const { body, etag } = await api.get(session.id);
     update(states.learned, body.id, body, etag, at);
     const known = now().known[body.id];
-    editSession(session.number, sessions.loaded, known.product ?? body, known.etag ?? etag);
+    const newest = known.etag ? known : { product: body, etag };
+    editSession(session.number, sessions.loaded, newest.product, newest.etag);
+    loadLowest(session, session.id);
     if (isCurrent(session) && isWaiting()) {
       focusEditor();
     }
@@ -133,6 +136,20 @@ export async function duplicate() {
   }
 }
 
+// Fills the editor with an earlier state of its product, without saving it.
+export async function fill(earlier) {
+  deleteNow();
+  const { editor } = now();
+  if (!(await mayLeave(editor))) {
+    return;
+  }
+  edit(sessions.filledWith, earlier);
+  const [member] = Object.keys(now().editor.typed);
+  const isSame = member === undefined;
+  update(states.say, isSame ? "The product is as it was then." : "Save puts the product back as it was then.");
+  focusEditor(member ?? "name");
+}
+
 // Saving
 
 // Saves the session under the condition that nobody else has meanwhile.
@@ -170,6 +187,7 @@ function accept(session, { body, etag }, andNew = false) {
     set({ fresh: [body.id, ...now().fresh] });
   }
   editSession(session.number, sessions.saved, body, etag, session.typed);
+  loadLowest(session, body.id);
   update(states.say, wasCurrent ? `Product ${has}` : `${named(body)} ${has}`, { kind: "success" });
   if (wasCurrent) {
     place(String(body.id), { replace: true });

@@ -1,4 +1,5 @@
 // Draws the editor.
+import { lowestText, newsText } from "./changes.js";
 import { byId, part, setFault, setText, setValue, showPicture } from "./dom.js";
 import { LABELS, MEMBERS } from "./members.js";
 import { isDirty, isSaved, textIn } from "./session.js";
@@ -19,9 +20,17 @@ export const showEditor = part(
     byId("editor").toggleAttribute("data-dirty", isDirty(editor));
     showPicture(byId("preview"), textIn(editor, "img_url"));
     document.body.toggleAttribute("data-editing", Boolean(isSaved(editor) || editor.isOpen));
+    setText(byId("editor_news"), newsText(editor.news));
+    showLowest(editor.lowest);
     showState(editor);
   },
 );
+
+function showLowest(lowest) {
+  const isKnown = lowest?.to !== undefined;
+  byId("lowest_price").hidden = !isKnown;
+  setText(byId("lowest_price"), isKnown ? lowestText(lowest, navigator.languages) : "");
+}
 
 function titleOf({ id, state }) {
   if (id === null) {

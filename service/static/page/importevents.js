@@ -3,6 +3,7 @@ import { click, on } from "./dom.js";
 import { open as openProduct } from "./editing.js";
 import * as importing from "./importing.js";
 import { now } from "./store.js";
+import * as undoing from "./undoing.js";
 
 // A button that is off says so, and does nothing.
 function press(id, act) {
@@ -19,6 +20,7 @@ export function listenToImport() {
   press("import-download-btn", importing.downloadFaulty);
   press("import-back-btn", importing.toChoice);
   press("import-close-btn", importing.close);
+  press("import-undo-btn", undoImport);
   press("import-retry-btn", () => now().importing.failure.retry());
   on("import_skip", "change", ({ target }) => importing.leaveOut(target.checked));
   on("import_dialog", "cancel", cancel);
@@ -61,6 +63,12 @@ function drop(event) {
       importing.take(file);
     }
   }
+}
+
+function undoImport() {
+  const { key } = now().importing;
+  importing.close();
+  undoing.open(key);
 }
 
 // The cancel of a file's chooser comes here as well.

@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { refresh } from "./commands.js";
 import { deleteNow } from "./deletion.js";
+import { follow } from "./following.js";
 import { differences, faultsByRow, namesThere } from "./importplan.js";
 import * as sessions from "./importsession.js";
 import { isUnknown, wordsOf } from "./importwords.js";
@@ -192,19 +193,10 @@ function finish(done) {
   change({ step: "done", busy: "", failure: null, done });
   const text = `${count(done.created.length)} created, ${count(done.updated)} changed`;
   update(states.say, text, { kind: "success" });
+  const newest = Math.max(now().feed.newest, ...done.created);
+  update(states.arriving, [], newest);
   refresh();
-  followEditor();
-}
-
-// The product in the editor may be another one now.
-async function followEditor() {
-  const { id } = now().editor;
-  if (id !== null) {
-    const answer = await api.get(id).catch(() => null);
-    if (answer) {
-      update(states.written, id, answer.body, answer.etag);
-    }
-  }
+  follow(now().editor).catch(() => {});
 }
 
 // The faulty rows

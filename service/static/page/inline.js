@@ -4,7 +4,7 @@ import { loadFacets } from "./commands.js";
 import { deleteNow } from "./deletion.js";
 import { focusInline } from "./focus.js";
 import { faultOf, textOf, valueOf } from "./members.js";
-import { surely } from "./parallel.js";
+import { changeSurely } from "./parallel.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";
 
@@ -62,7 +62,7 @@ async function send(inline, members) {
     tell({ ...inline, seen: body }, `Somebody else has set ${theirs} meanwhile. Save again to set yours.`);
     return;
   }
-  const answer = isDone ? { body, etag } : await surely(body, members, etag);
+  const answer = isDone ? { body, etag } : await changeSurely(body, members, etag);
   update(states.written, id, answer.body, answer.etag);
   update(states.say, `“${answer.body.name}” has been updated`, { kind: "success" });
   if (isStill(inline)) {

@@ -8,8 +8,8 @@ import { pages, total, visibleRows } from "./state.js";
 const results = byId("search_results");
 
 export const showList = part(
-  ({ list, fresh, known, pending, leaving, selected, inline, editor, query }) => [
-    ...[list, fresh, known, pending, leaving, selected, inline, editor.id, query],
+  ({ list, fresh, known, gone, pending, leaving, selected, inline, editor, query }) => [
+    ...[list, fresh, known, gone, pending, leaving, selected, inline, editor.id, query],
   ],
   (state) => {
     const rows = visibleRows(state);
@@ -50,7 +50,7 @@ function newRow(id) {
   return line;
 }
 
-function drawRow(line, product, { selected, inline, editor, fresh, query }) {
+function drawRow(line, product, { selected, inline, editor, fresh, gone, query }) {
   line.dataset.status = product.status;
   line.toggleAttribute("data-open", product.id === editor.id);
   line.querySelector(".fresh").hidden = !fresh.includes(product.id);
@@ -64,8 +64,10 @@ function drawRow(line, product, { selected, inline, editor, fresh, query }) {
   category.title = product.category ?? "";
   setText(line.querySelector('[data-member="rating"]'), count(product.rating));
   drawInline(line, product, "price", money(product.price), inline);
-  drawInline(line, product, "status", STATUS_NAMES[product.status], inline);
-  line.querySelector(".badge").dataset.status = product.status;
+  const isGone = product.id in gone;
+  line.toggleAttribute("data-gone", isGone);
+  drawInline(line, product, "status", isGone ? "Deleted" : STATUS_NAMES[product.status], inline);
+  line.querySelector(".badge").dataset.status = isGone ? "disabled" : product.status;
 }
 
 function drawName(line, product, query) {
@@ -138,6 +140,15 @@ export const showCount = part(
   },
 );
 
+export const showArrived = part(
+  ({ arrived }) => [arrived],
+  (state, { length }) => {
+    byId("arrived-btn").hidden = length === 0;
+    const products = length === 1 ? "product" : "products";
+    setText(byId("arrived-btn"), length ? `${count(length)} new ${products}: show` : "");
+  },
+);
+
 export const showPager = part(
   ({ list, query, trail, facets }) => [list, query, trail, facets],
   (state, list, query, trail) => {
@@ -163,8 +174,8 @@ function disable(id, isDisabled, isOff) {
 }
 
 export const showSelection = part(
-  ({ selected, list, fresh, known, pending, leaving, facets, run, gathering }) => [
-    ...[selected, list, fresh, known, pending, leaving, facets, run, gathering],
+  ({ selected, list, fresh, known, gone, pending, leaving, facets, run, gathering }) => [
+    ...[selected, list, fresh, known, gone, pending, leaving, facets, run, gathering],
   ],
   (state, selected) => {
     const rows = visibleRows(state);

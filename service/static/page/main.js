@@ -4,7 +4,9 @@ import * as commands from "./commands.js";
 import * as deletion from "./deletion.js";
 import { byId, click } from "./dom.js";
 import * as editing from "./editing.js";
+import * as feed from "./feed.js";
 import { listenToDialogs } from "./dialogevents.js";
+import { listenToHistory } from "./historyevents.js";
 import { listenToImport } from "./importevents.js";
 import { listenToList } from "./listevents.js";
 import { isNarrow } from "./focus.js";
@@ -43,6 +45,7 @@ for (const [id, name] of Object.entries({
     act?.();
   });
 }
+click("arrived-btn", feed.showArrived);
 click("flash-close-btn", () => update(say, ""));
 click("stop-btn", bulk.stop);
 click("token-change-btn", () => changeToken());
@@ -106,7 +109,9 @@ window.addEventListener("popstate", commands.followHistory);
 listenToList();
 listenToDialogs();
 listenToImport();
+listenToHistory();
 onUpdate(show);
 set({ ...rules(), fileLimits: fileLimits(), hasToken: token() !== null });
 views.load();
 commands.start();
+feed.start();

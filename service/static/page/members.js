@@ -79,3 +79,5 @@ const doubtOf = ([one, other]) => `may mean ${one} or ${other}: write ${one}.00`
 export function differing(one, other) {
   return MEMBERS.filter((member) => (one[member] ?? null) !== (other[member] ?? null));
 }
+
+export const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);

@@ -1,5 +1,6 @@
 // Several requests at once, but not too many; and changes that are sure to be known.
 import * as api from "./api.js";
+import { isSame } from "./members.js";
 
 const AT_ONCE = 4;
 const REASONS = {
@@ -23,19 +24,25 @@ export async function inParallel(items, work, isStopped = () => false) {
 
 export const reasonOf = (failure) => REASONS[failure.status] ?? failure.message;
 
-export const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
-
-// Changes members. An answer may be lost, and the browser may have sent the request again: so it
-// looks whether it was done.
-export async function surely(product, members, etag) {
+// Does a write. Its answer may be lost, and the browser may have sent the request again: so it looks
+// whether it was done. `wanted` is the product then, null if it is deleted.
+export async function surely(write, id, wanted) {
   try {
-    return await api.change(product.id, members, etag);
+    return await write();
   } catch (failure) {
-    const isUnknown = failure.status === 0 || failure.status === 412 || failure.status >= 500;
-    const there = isUnknown && (await api.get(product.id).catch(() => null));
-    if (there && isSame(there.body, { ...product, ...members })) {
+    const isUnknown = [0, 404, 412].includes(failure.status) || failure.status >= 500;
+    const there = isUnknown && (await api.get(id).catch(absence));
+    if (there && isSame(there.body, wanted)) {
       return there;
     }
     throw failure;
   }
+}
+
+const absence = ({ status }) => (status === 404 ? { body: null, etag: null } : null);
+
+// Changes members of a product.
+export function changeSurely(product, members, etag, request) {
+  const change = () => api.change(product.id, members, etag, request);
+  return surely(change, product.id, { ...product, ...members });
 }

@@ -19,6 +19,11 @@ export function blankSession(number, base = BLANK, isCopy = false) {
     isCopy, // of another product: it is unsaved before anything is typed
     isOpen: false, // whether it was asked for: a blank editor is there anyway on a wide screen
     key: null, // of the attempts to create it
+    earlier: null, // the state of before that it was filled with
+    news: null, // {members, isMet, isDeleted}: what has happened to the product elsewhere
+    tab: "product", // or "history"
+    lowest: null, // {at, price, to, complete}: the lowest price of 30 days, asked for `at`
+    history: null, // {state, entries, present, next, failure}, the newest change first
   };
 }
 
@@ -31,8 +36,23 @@ export const textIn = (session, member) =>
 
 // Returns the product as the fields have it; what nobody has touched is as it was stored.
 export function edited(session) {
-  const typed = Object.entries(session.typed).map(([member, text]) => [member, valueOf(member, text)]);
+  const typed = Object.entries(session.typed).map(([member, text]) => [
+    member,
+    valueIn(session, member, text),
+  ]);
   return { ...session.base, ...Object.fromEntries(typed) };
+}
+
+// A text that came from an earlier state, and nobody has touched, is the value that it was then.
+function valueIn({ earlier }, member, text) {
+  const isEarlier = earlier && text === textOf(member, earlier[member]);
+  return isEarlier ? earlier[member] : valueOf(member, text);
+}
+
+// Fills the fields with an earlier state of the product; it is unsaved.
+export function filledWith(session, earlier) {
+  const texts = differing(session.base, earlier).map((member) => [member, textOf(member, earlier[member])]);
+  return { ...session, typed: Object.fromEntries(texts), faults: {}, earlier, tab: "product" };
 }
 
 // Returns what is to be sent: of a stored product the touched members alone.
@@ -71,8 +91,13 @@ export function loaded(session, product, etag) {
 }
 
 export const failedToLoad = (session, failure) => ({ ...session, state: "failed", failure });
-export const saving = (session) => ({ ...session, state: "saving", faults: {} });
-export const refused = (session, faults = {}) => ({ ...session, state: "ready", faults });
+export const saving = (session) => ({ ...session, state: "saving", faults: {}, tab: "product" });
+export const refused = (session, faults = {}) => ({
+  ...session,
+  state: "ready",
+  faults,
+  tab: "product",
+});
 
 // The product is stored; what was typed since `sent` stays.
 export function saved(session, product, etag, sent) {
@@ -83,6 +108,7 @@ export function saved(session, product, etag, sent) {
     faults: {},
     isCopy: false,
     key: null,
+    news: null,
   };
 }
 
@@ -93,6 +119,7 @@ export const orphaned = (session) => ({
   etag: null,
   state: "ready",
   isCopy: true,
+  news: null,
 });
 
 // Somebody else has saved `theirs`: of the members that differ, `picks` says whose is kept. What
@@ -105,7 +132,7 @@ export function merged(session, theirs, etag, picks) {
     ([member, whose]) => whose === "mine" && !(member in session.typed),
   );
   const typed = [...kept, ...mine.map(([member]) => [member, textOf(member, session.base[member])])];
-  return { ...loaded(session, theirs, etag), typed: Object.fromEntries(typed), faults: {} };
+  return { ...loaded(session, theirs, etag), typed: Object.fromEntries(typed), faults: {}, news: null };
 }
 
 // Returns the members to choose between: [{member, both, mine, theirs, pick}].
@@ -129,3 +156,40 @@ export function followed(session, product, etag) {
   const isMet = differing(session.base, product).some((member) => member in session.typed);
   return session.state !== "ready" || isMet ? session : loaded(session, product, etag);
 }
+
+// Somebody else has changed the product, or deleted it (null): it is told, and what was typed stays.
+export function informed(session, product, etag) {
+  const changed = product ? differing(session.base, product) : [];
+  if (session.state !== "ready" || (product && changed.length === 0)) {
+    return session;
+  }
+  const next = product ? followed(session, product, etag) : session;
+  const members = [...new Set([...(session.news?.members ?? []), ...changed])];
+  const isMet = product !== null && next === session;
+  return { ...next, news: { members, isMet, isDeleted: product === null } };
+}
+
+// The lowest price has come, or cannot be had (null); an answer to an earlier question is dropped.
+export function priced(session, at, lowest) {
+  return session.lowest?.at > at ? session : { ...session, lowest: { at, ...lowest } };
+}
+
+// The history
+
+export const tabbed = (session, tab) => ({ ...session, tab });
+
+export const historyAsked = (session) => ({
+  ...session,
+  history: { entries: [], next: null, present: null, ...session.history, state: "loading" },
+});
+
+// The newest changes have come, and after them the product as it is now; or older changes.
+export const historyCame = (session, entries, next, present) => ({
+  ...session,
+  history: { state: "ready", entries, next, present, failure: null },
+});
+
+export const historyFailed = (session, failure) => ({
+  ...session,
+  history: { ...session.history, state: "failed", failure },
+});

@@ -1,8 +1,8 @@
 // The whole state of the page as one object, and the pure functions that return the next one.
 import { isUnfinished } from "./importsession.js";
-import { textOf } from "./members.js";
+import { isSame, textOf } from "./members.js";
 import { DEFAULTS, filtersOf } from "./query.js";
-import { blankSession, followed } from "./session.js";
+import { blankSession, followed, informed } from "./session.js";
 
 export const initial = {
   clock: 0, // counts requests, answers and sessions, to tell which of two is newer
@@ -13,6 +13,9 @@ export const initial = {
   list: { state: "loading", rows: [], next: null, total: null, at: 0, ticket: 0, failure: null },
   fresh: [], // ids of products that were created since the query changed
   known: {}, // by id: {product, etag, at}; product is null if it was deleted
+  gone: {}, // products by id, as they were: the feed says that they are deleted
+  arrived: [], // ids of products that are new and match, but are not in the list
+  feed: { since: null, newest: 0 }, // the place in the feed, and the highest id of before
   facets: { state: "loading", key: null },
   suggested: null, // the product whose id is searched for
   selected: {}, // products by id, as they were when they were selected
@@ -26,9 +29,12 @@ export const initial = {
   picture: null, // {src, name}: the one that is shown large
   run: null, // {title, done, total, isStopped}
   result: null, // {title, rows: [{product, text, reason}]}
+  deleted: null, // what was deleted: {number, state, rows, next, failure, note, busy}
   importing: null, // see importsession.js
   productNames: {}, // by id, of those that an import would change
   fileLimits: {}, // {bytes, rows} of a file
+  requestSizes: {}, // by request id: {changes, isMore}
+  undoing: null, // the request that is to be undone: {request, state, done, total, plan, failure}
   message: { text: "", kind: "info", offers: {} },
   dialogs: [], // questions that wait for an answer, the last one on top
   hasToken: false,
@@ -56,7 +62,8 @@ export function listed(state, ticket, { body, next, total }) {
   const list = { state: "ready", rows: body, next, total, at: ticket, ticket, failure: null };
   const seen = body.filter(({ id }) => id in state.selected);
   const newer = seen.map((row) => [row.id, newest(state.known, row, ticket).product ?? row]);
-  return { ...state, list, selected: { ...state.selected, ...Object.fromEntries(newer) } };
+  const selected = { ...state.selected, ...Object.fromEntries(newer) };
+  return { ...state, list, selected, gone: {}, arrived: [] };
 }
 
 // The list cannot be had: the rows of before stay if it is a filter that is at fault.
@@ -71,12 +78,13 @@ export function listFailed(state, ticket, failure, faults) {
   return { ...state, list, typed: { ...state.typed, ...faults } };
 }
 
-// Returns the rows as they are to be shown: each product as it was last heard of.
-export function visibleRows({ list, fresh, known, pending, leaving }) {
+// Returns the rows as they are to be shown: each product as it was last heard of. What others have
+// deleted keeps its place.
+export function visibleRows({ list, fresh, known, pending, leaving, gone = {} }) {
   const ids = new Set(list.rows.map(({ id }) => id));
-  const added = fresh.filter((id) => !ids.has(id)).map((id) => known[id]?.product);
+  const added = fresh.filter((id) => !ids.has(id)).map((id) => known[id]?.product ?? gone[id]);
   const hidden = new Set([...leaving, ...(pending?.items ?? []).map(({ product }) => product.id)]);
-  return [...added, ...list.rows.map((row) => newest(known, row, list.at).product)].filter(
+  return [...added, ...list.rows.map((row) => newest(known, row, list.at).product ?? gone[row.id])].filter(
     (product) => product && !hidden.has(product.id),
   );
 }
@@ -87,10 +95,36 @@ export function newest(known, product, at, etag = null) {
   return other && other.at > at ? other : { product, etag, at };
 }
 
-// A product is heard of: `at` is when that was asked for or, of a write, when it was answered.
+// A product is heard of, perhaps without its tag: `at` is when that was asked for or, of a write,
+// when it was answered.
 export function learned(state, id, product, etag, at) {
-  const isOlder = state.known[id]?.at > at;
-  return isOlder ? state : { ...state, known: { ...state.known, [id]: { product, etag, at } } };
+  const before = state.known[id];
+  if (before?.at > at) {
+    return state;
+  }
+  const isKnown = before && isSame(before.product, product);
+  const tag = etag ?? (isKnown ? before.etag : null);
+  return { ...state, known: { ...state.known, [id]: { product, etag: tag, at } } };
+}
+
+// A product was read, perhaps without its tag: nothing moves. A row of a deleted one stays, marked;
+// the editor is told, and follows if the tag is known.
+export function noticed(state, id, product, etag, at) {
+  const row = visibleRows(state).find((each) => each.id === id);
+  const next = learned(state, id, product, etag, at);
+  if (next === state) {
+    return state;
+  }
+  const { [id]: before, ...gone } = state.gone;
+  const { [id]: chosen, ...others } = state.selected;
+  const isOpen = state.editor.id === id && (etag || !product);
+  return {
+    ...next,
+    gone: product || !row ? gone : { ...gone, [id]: row },
+    arrived: product ? state.arrived : state.arrived.filter((each) => each !== id),
+    selected: chosen ? { ...others, [id]: product ?? chosen } : state.selected,
+    editor: isOpen ? informed(state.editor, product, etag) : state.editor,
+  };
 }
 
 // A write was answered: nothing that was asked for before is newer.
@@ -100,7 +134,41 @@ export function written(state, id, product, etag) {
   const selected = before && product ? { ...others, [id]: product } : others;
   const isOpen = state.editor.id === id && product;
   const editor = isOpen ? followed(state.editor, product, etag) : state.editor;
-  return learned({ ...state, clock: at, selected, editor }, id, product, etag, at);
+  const { [id]: _, ...gone } = state.gone;
+  return learned({ ...state, clock: at, selected, editor, gone }, id, product, etag, at);
+}
+
+// What the feed said, asked for `at`: [{id, product}]; product is null if it was deleted. Only what
+// is shown or selected is kept.
+export function fed(state, changes, at) {
+  const { list, fresh, arrived, selected, editor } = state;
+  const ids = new Set([...list.rows.map(({ id }) => id), ...fresh, ...arrived, editor.id]);
+  return changes
+    .filter(({ id }) => ids.has(id) || id in selected)
+    .reduce((next, { id, product }) => noticed(next, id, product, null, at), state);
+}
+
+// New products have come that match; `newest` is the highest id by now.
+export function arriving(state, products, newest, at) {
+  const ids = new Set([...products.map(({ id }) => id), ...state.arrived]);
+  const arrived = [...ids].sort((one, other) => other - one);
+  const next = { ...state, arrived, feed: { ...state.feed, newest } };
+  return products.reduce((all, product) => learned(all, product.id, product, null, at), next);
+}
+
+// The new products are put above the list.
+export const arrivedShown = (state) => ({
+  ...state,
+  fresh: [...state.arrived, ...state.fresh],
+  arrived: [],
+});
+
+// Returns the ids of products that were created since, and that the list has not.
+export function newcomers(state, changes) {
+  const there = new Set([...state.fresh, ...state.list.rows.map(({ id }) => id)]);
+  return changes
+    .filter(({ id, product }) => product && id > state.feed.newest && !there.has(id))
+    .map(({ id }) => id);
 }
 
 export const tick = (state) => ({ ...state, clock: state.clock + 1 });

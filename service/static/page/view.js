@@ -1,12 +1,15 @@
 // Shows the state: each part of the page draws what it is about, when that has changed.
 import { showBulkDialog, showPictureDialog, showResult } from "./bulkview.js";
+import { showDeleted } from "./deletedview.js";
 import { showDialogs } from "./dialogview.js";
 import { byId, part, setText } from "./dom.js";
 import { showEditor } from "./editorview.js";
 import { showExport, showFacets, showFilters, showViews } from "./finderview.js";
+import { showHistory } from "./historyview.js";
 import { showImport } from "./importview.js";
-import { showCount, showList, showPager, showSelection } from "./listview.js";
+import { showArrived, showCount, showList, showPager, showSelection } from "./listview.js";
 import { isSaved } from "./session.js";
+import { showUndo } from "./undoview.js";
 
 const OFFERS = {
   retry: "retry-btn",
@@ -62,9 +65,9 @@ const showTop = part(
 );
 
 const PARTS = [
-  ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount],
-  ...[showList, showPager, showSelection, showEditor, showBulkDialog, showResult],
-  ...[showPictureDialog, showExport, showImport, showDialogs],
+  ...[showTop, showMessage, showPending, showFilters, showFacets, showViews, showCount, showArrived],
+  ...[showList, showPager, showSelection, showEditor, showHistory, showBulkDialog],
+  ...[showResult, showDeleted, showUndo, showPictureDialog, showExport, showImport, showDialogs],
 ];
 
 export function show(state) {
