@@ -353,13 +353,14 @@ def test_a_standby_takes_no_write_and_judges_no_precondition(
 
 
 def test_a_service_that_can_read_is_ready(reading_app: Flask) -> None:
-    response = reading_app.test_client().get("/readyz")
-
-    assert response.status_code == 200
-    assert response.get_json() == {
+    ready = {
         "status": "OK",
         "detail": "Writes are 503: The database does not answer; a standby answers reads",
     }
+    client = reading_app.test_client()
+
+    # A busy machine may take longer than the second that it has to answer.
+    wait_for(lambda: client.get("/readyz").get_json() == ready)
 
 
 def test_the_log_says_that_a_standby_answers(reading_app: Flask) -> None:

@@ -261,7 +261,7 @@ def test_reads_are_prompt_while_writes_wait_for_the_lock(file: Path, tmp_path: P
             return b"http_requests_in_progress 2.0" in connection.getresponse().read()
 
     with (
-        serving(uri_of(file), tmp_path / "log", WEB_CONCURRENCY="1") as server,
+        serving(uri_of(file), tmp_path / "log", WEB_CONCURRENCY="1", WEB_THREADS="2") as server,
         ThreadPoolExecutor(POSTS) as pool,
     ):
         with locked(file):
