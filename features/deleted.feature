@@ -58,6 +58,7 @@ Feature: What was deleted
     When a colleague brings back "Copper pot" with the price "45"
     And I bring back "Copper pot"
     Then of what was deleted I am told "is there already: somebody else has brought it back."
+    And "Copper pot" is not listed as deleted
     And everyone can use the page
     And the catalogue has
       | name       | price |
