@@ -39,7 +39,8 @@ Feature: What was deleted
     When a colleague deletes "Copper pot"
     And I press "Deleted…"
     And I bring back "Copper pot"
-    And I press "Close deleted"
+    Then of what was deleted I am told "“Copper pot” has been brought back."
+    When I press "Close deleted"
     And a colleague sets the price of "Copper pot" to "45"
     And a colleague deletes "Copper pot"
     And a colleague deletes "Enamel mug"
@@ -58,6 +59,7 @@ Feature: What was deleted
     When a colleague brings back "Copper pot" with the price "45"
     And I bring back "Copper pot"
     Then of what was deleted I am told "is there already: somebody else has brought it back."
+    And "Copper pot" is not listed as deleted
     And everyone can use the page
     And the catalogue has
       | name       | price |
@@ -93,7 +95,15 @@ Feature: What was deleted
     And I bring back "Copper pot"
     Then of what was deleted I am told "“Copper pot” has been brought back."
     When I press "Close deleted"
-    And the answer to the next of the deletions is lost
+    And a colleague deletes "Enamel mug"
+    And I press "Deleted…"
+    And answers to updates are held back
+    And I bring back "Enamel mug"
+    Then an answer to updates is on its way
+    When I press "Close deleted"
+    And the answers arrive
+    Then I am told "“Enamel mug” has been brought back."
+    When the answer to the next of the deletions is lost
     And I press "Deleted…"
     Then of what was deleted I am told "cannot be reached"
     And everyone can use the page

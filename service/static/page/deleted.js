@@ -58,6 +58,8 @@ export async function bringBack(id) {
   const outcome = await put(before).catch((failure) => ({ note: failure.message, isLeft: true }));
   if (isCurrent(number)) {
     finish(id, outcome);
+  } else {
+    update(states.say, outcome.note, { kind: outcome.isLeft ? "error" : "success" });
   }
 }
 
