@@ -429,12 +429,13 @@ def test_search_keys_keep_all_rows_and_the_highest_id(app: Flask, commands: list
     assert client.post("/products", json=product_body()).get_json()["id"] == 4
 
 
-def test_a_downgrade_of_search_keys_makes_the_schema_of_0001(app: Flask) -> None:
-    flask(app, "db", "upgrade", "0001")
+@pytest.mark.parametrize("earlier", ["0001", "0004"])
+def test_a_downgrade_makes_the_schema_of_the_earlier_revision(app: Flask, earlier: str) -> None:
+    flask(app, "db", "upgrade", earlier)
     before = schema(app)
     flask(app, "db", "upgrade")
 
-    flask(app, "db", "downgrade", "0001")
+    flask(app, "db", "downgrade", earlier)
 
     assert schema(app).replace("char(9) || '", "'\t") == before
 
