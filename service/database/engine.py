@@ -118,8 +118,8 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
             postgresql.init_probe_engine(engines[name], PROBE_SECONDS)
         for name in engines.keys() & {None, STANDBY}:
             postgresql.init_serving_engine(engines[name], pgbouncer=bool(pooler))
-            if pooler == "prepared":
-                pgbouncer.PreparedStatements().listen(engines[name])
+        if pooler == "prepared":
+            pgbouncer.PreparedStatements().listen(engines[None])
     else:
         sqlite.init_serving_engine(engines[None], db.metadata.info[SIGNED_TABLE])
     _count_connections(engines[None], metrics)
