@@ -29,7 +29,7 @@ ANY_PLAN = {"If-Match": "*"}
 KEY = {"Idempotency-Key": "one"}
 USED = {"Idempotency-Key": "used"}
 REQUESTS: dict[str, dict[str, Any]] = {
-    "listProducts": {"path": "/products", "query_string": "limit=1&count=true"},
+    "listProducts": {"path": "/products", "query_string": "limit=1&count=estimated"},
     "getFacets": {"path": "/products/facets"},
     "createProduct": {"method": "POST", "path": "/products", "json": KETTLE, "headers": KEY},
     "getProduct": {"path": "/products/1"},
