@@ -29,7 +29,8 @@ COMMANDS = [
 ]
 FAULTS = {
     "DATABASE_URI=postgres://127.0.0.1/shop": "DATABASE_URI .*postgresql[+]psycopg://",
-    "DATABASE_URI=postgresql+psycopg:///shop?host=a,b&port=1,2,3": "DATABASE_URI .*port for each",
+    "DATABASE_URI=postgresql+psycopg:///shop?host=a,b&port=1,2,3": "DATABASE_URI .*one port, or as",
+    "DATABASE_URI=postgresql+psycopg://db:99999/shop": "DATABASE_URI .*from 1 to 65535",
     "DATABASE_URL=sqlite:///shop.db": "DATABASE_URL .*DATABASE_URI",
     "API_TOKENS=shop": "API_TOKENS .*NAME=TOKEN",
 }
@@ -132,9 +133,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(
-    params=["refused", "host", "port", "database", "role", "folder", "directory", "damaged"]
-)
+@pytest.fixture(params=["refused", "host", "database", "role", "folder", "directory", "damaged"])
 def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Give the URI of a database that no command can use."""
     file = tmp_path / "file"
@@ -146,7 +145,6 @@ def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield {
             "refused": f"postgresql+psycopg://{refused}/shop",
             "host": "postgresql+psycopg://nowhere.invalid/shop",
-            "port": "postgresql+psycopg://127.0.0.1:99999/shop",
             "database": server.set(database="nosuch").render_as_string(hide_password=False),
             "role": server.set(username="nosuch").render_as_string(hide_password=False),
             "folder": f"sqlite:///{file}/shop.db",

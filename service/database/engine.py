@@ -99,8 +99,7 @@ def init_app(app: Flask, metrics: PoolMetrics) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _pool_options(url, app.config["WEB_THREADS"])
     app.config["SQLALCHEMY_BINDS"] = {PROBE: _probe_options(url), **_standby_binds(app.config)}
-    # A write that waits must not hold the thread that reads need.
-    app.config["WRITE_THREADS"] = max(app.config["WEB_THREADS"] - 1, 1)
+    app.config["WRITE_THREADS"] = _write_threads(url, app.config["WEB_THREADS"])
     app.config["WRITE_TURN_SECONDS"] = WRITE_TURN_SECONDS[url.get_backend_name()]
     try:
         db.init_app(app)
@@ -159,6 +158,15 @@ def _pool_options(url: URL, size: int) -> dict[str, Any]:
         "skip_autocommit_rollback": True,
         "hide_parameters": True,  # the log must not contain what clients send
     }
+
+
+def _write_threads(url: URL, threads: int) -> int:
+    """Return how many threads of a worker may run writes at a time.
+
+    Writes that wait must not hold the thread that reads need. SQLite runs one write at a time; a
+    second one polls for its lock, and may wait in vain while others take it in turn.
+    """
+    return 1 if url.get_backend_name() == "sqlite" else max(threads - 1, 1)
 
 
 def _standby_binds(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
