@@ -55,9 +55,12 @@ def faulty_message(rows: int) -> str:
 
 
 def init_app(app: Flask) -> None:
-    """Bound the size of a file, and the imports that run at once: other writes go on as well."""
+    """Bound the size of a file, and the imports that run at once.
+
+    They leave one thread to reads, and one to other writes.
+    """
     app.config["BODY_LIMITS"] = {PATH: MAX_FILE_BYTES}
-    slots = BoundedSemaphore(max(1, app.config["WRITE_THREADS"] - 1))
+    slots = BoundedSemaphore(max(1, app.config["WEB_THREADS"] - 2))
     view = app.view_functions[ENDPOINT]
     app.view_functions[ENDPOINT] = _bounded(view, slots)
 
