@@ -21,7 +21,7 @@ from service.database.engine import (
     Base,
     db,
 )
-from service.database.pgbouncer import is_unsent
+from service.database.pgbouncer import GONE, is_unsent
 
 __all__ = [
     "Base",
@@ -47,8 +47,6 @@ ROLLED_BACK = {"40001", "40P01", "25006"}
 # Messages about a connection that must be replaced: a prepared statement whose plan refers to a
 # dropped type or table; a SQLite file that was read-only when it was opened.
 STALE = ("cache lookup failed", "cached plan must not change", "readonly database")
-# SQLSTATE of a prepared statement that does not exist, and of one that exists already.
-GONE = {"26000", "42P05"}
 _confirmation = select(Differing(postgresql.CONFIRMATION, "0"))
 MAX_RETRIES = 3
 RETRY_SECONDS = 3

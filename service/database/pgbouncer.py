@@ -22,9 +22,10 @@ GONE_OR_THERE = (
     psycopg.errors.InvalidSqlStatementName,
     psycopg.errors.DuplicatePreparedStatement,
 )
-# SQLSTATE of a prepared statement that is gone, exists already, or whose plan refers to what was
-# dropped; nothing was executed.
-STALE = {"26000", "42P05", "0A000", "XX000"}
+# SQLSTATE of a prepared statement that does not exist, and of one that exists already.
+GONE = {"26000", "42P05"}
+# These, and those of a plan that refers to what was dropped; nothing was executed.
+STALE = {*GONE, "0A000", "XX000"}
 # PgBouncer's default server_lifetime: after that, no connection has a plan from before.
 STALE_SECONDS = 3600
 # What PgBouncer says, with PROTOCOL_VIOLATION, to those who waited for a connection in vain.
