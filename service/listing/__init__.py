@@ -34,7 +34,7 @@ RUNS = 200
 RUN_LENGTH = 10
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 # With so many of the sample, and an estimate so far above ``MAX_COUNTED``, nothing is counted.
-CERTAIN = 30
+CERTAIN = 10
 CERTAINLY_ABOVE = 5
 ESTIMATED_DIGITS = 2
 BY_ID: tuple[Key, ...] = (("id", False),)
@@ -103,7 +103,7 @@ class Listing:
         highest = execute(Recipe(statements.highest_id, ()))[0][0] or 0
         starts = [int(number * GOLDEN_RATIO % 1 * highest) + 1 for number in range(RUNS)]
         ids = {min(start + i, highest) for start in starts for i in range(RUN_LENGTH)}
-        sample = Recipe(statements.count, ((*self.filter, statements.LISTED),))
+        sample = Recipe(statements.count_among, (self.filter,))
         found = execute(sample, {**self.values, statements.LISTED: [*ids]})[0][0]
         estimate = int(float(f"{found * highest / len(ids):.{ESTIMATED_DIGITS}g}"))
         return estimate, found >= CERTAIN and estimate >= CERTAINLY_ABOVE * MAX_COUNTED

@@ -93,6 +93,17 @@ def count_up_to(filter_: Filter) -> Select[Any]:
     return select(func.count()).select_from(first).execution_options(prepare=False)
 
 
+def count_among(filter_: Filter) -> Select[Any]:
+    """Return the statement that counts the matches among the products that ``LISTED`` has.
+
+    Left to itself, PostgreSQL finds rare words by the index of searches, in twice the time.
+    """
+    sample = select(products).where(OneOf(products.c.id, bindparam(LISTED))).cte("sample")
+    sample = sample.prefix_with("MATERIALIZED", dialect="postgresql")
+    counted = select(func.count()).select_from(sample).where(*conditions(filter_, sample.c))
+    return counted.execution_options(prepare=False)
+
+
 def highest_id() -> Select[Any]:
     """Return the statement of the highest id, which is null if there is no product."""
     return select(func.max(products.c.id))
