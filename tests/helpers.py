@@ -31,6 +31,7 @@ EMPTY_POSTGRESQL = """
     DELETE FROM products;
     DELETE FROM product_changes;
     DELETE FROM idempotency_keys;
+    UPDATE product_change_log SET pruned = NULL;
     SELECT setval(pg_get_serial_sequence('products', 'id'), 1, false);
 """
 
@@ -90,7 +91,8 @@ def empty(app: Flask) -> Flask:
     """Delete all products, their changes and keys, and restart the ids at 1."""
     if backend(app) == "sqlite":
         tables = ("products", "product_changes", "idempotency_keys", "sqlite_sequence")
-        execute(app, *(f"DELETE FROM {table}" for table in tables))
+        forget_pruning = "UPDATE product_change_log SET pruned = NULL"
+        execute(app, *(f"DELETE FROM {table}" for table in tables), forget_pruning)
     else:
         with app.app_context(), db.engine.connect() as connection:
             connection.exec_driver_sql(EMPTY_POSTGRESQL)
