@@ -253,26 +253,29 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def test_reads_are_prompt_while_writes_wait_for_the_lock(file: Path, tmp_path: Path) -> None:
-    def in_progress(server: Server) -> bool:
-        """Say whether a write has begun; the scrape itself is in progress, too."""
+def test_reads_are_prompt_while_one_write_waits_for_the_lock_and_the_others_for_it(
+    file: Path, tmp_path: Path
+) -> None:
+    def one_writes(server: Server) -> bool:
+        """Say whether exactly one write has begun; the scrape itself is in progress, too."""
         with closing(server.connect()) as connection:
             connection.request("GET", "/metrics")
             return b"http_requests_in_progress 2.0" in connection.getresponse().read()
 
     with (
-        serving(uri_of(file), tmp_path / "log", WEB_CONCURRENCY="1", WEB_THREADS="2") as server,
+        serving(uri_of(file), tmp_path / "log", WEB_CONCURRENCY="1", WEB_THREADS="3") as server,
         ThreadPoolExecutor(POSTS) as pool,
     ):
         with locked(file):
             posts = [
                 pool.submit(server.ask, "POST", "/products", product_body()) for _ in range(POSTS)
             ]
-            wait_for(lambda: in_progress(server))
+            wait_for(lambda: one_writes(server))
             began = time.monotonic()
             reads = {server.ask("GET", "/products/1")[0].status for _ in range(READS)}
             seconds = time.monotonic() - began
             assert not any(each.done() for each in posts)
+            assert one_writes(server)
 
         assert (reads, {each.result()[0].status for each in posts}) == ({200}, {201})
         assert seconds < PROMPT_SECONDS
