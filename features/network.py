@@ -1,4 +1,7 @@
-"""A slow network between the browser and the service: it holds answers back, and loses them."""
+"""A slow network between the browser and the service: it holds answers back, and loses them.
+
+It also gives answers as those of a standby.
+"""
 
 import re
 from contextlib import suppress
@@ -49,6 +52,7 @@ class Network:
 
     def __init__(self, service: str) -> None:
         """Take the address of the service, and begin."""
+        self.has_primary = True
         self._service = service
         self._pool = urllib3.PoolManager(maxsize=20)
         self._holds: list[Hold] = []
@@ -79,12 +83,13 @@ class Network:
         self._lost.append(REQUESTS[kind])
 
     def mend(self) -> None:
-        """Give all answers that are held; hold and lose no more."""
+        """Give all answers that are held; hold and lose no more, and ask the primary."""
         for hold in self._held:
             hold.released.set()
         self._held.clear()
         self._holds.clear()
         self._lost.clear()
+        self.has_primary = True
 
     def close(self) -> None:
         """End it."""
@@ -145,9 +150,12 @@ def _handler(network: Network) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             self.send_response_only(response.status)
+            left_out = HOP_BY_HOP if network.has_primary else HOP_BY_HOP | {"etag"}
             for name, value in response.headers.items():
-                if name.lower() not in HOP_BY_HOP:
+                if name.lower() not in left_out:
                     self.send_header(name, value)
+            if not network.has_primary:
+                self.send_header("X-Data-Age", "3")
             self.send_header("Content-Length", str(len(response.data)))
             with suppress(ConnectionError):  # the page has gone
                 self.end_headers()

@@ -154,6 +154,19 @@ Feature: A slow network
       | Name       | Price |
       | Enamel mug | 8.00  |
 
+  Scenario: While a standby answers, a product is seen and not edited
+    Given a standby answers
+    When I search for "copper"
+    Then I see "Copper pot"
+    When I open "Copper pot"
+    Then the editor says "can be seen, but not changed"
+    And everyone can use the page
+    When the primary answers
+    And I open "Copper pot"
+    Then the editor shows
+      | Name       | Price |
+      | Copper pot | 49.95 |
+
   Scenario: A new list leaves the ticked rows and the focus
     When I select "Copper pot"
     And I open "Enamel mug"

@@ -24,6 +24,16 @@ def lose(context: Context, kind: str) -> None:
     context.network.lose(kind)
 
 
+@given("a standby answers")
+def lose_primary(context: Context) -> None:
+    context.network.has_primary = False
+
+
+@when("the primary answers")
+def find_primary(context: Context) -> None:
+    context.network.has_primary = True
+
+
 @then("an answer to {kind} is on its way")
 def is_on_its_way(context: Context, kind: str) -> None:
     context.page.expect(lambda: context.network.holds(kind), True, f"an answer to {kind}")
