@@ -34,6 +34,11 @@ Feature: What the page calculates
       | language | money      | price   | count |
       | en-US    | $1,234.50  | 1234.50 | 1,000 |
       | de       | 1.234,50 $ | 1234,50 | 1.000 |
+    And "counted" of "numbers" gives
+      | arguments | result            |
+      | 0         | "0 products"      |
+      | 1         | "1 product"       |
+      | 10000     | "10,000 products" |
 
   Scenario: Bulk changes of prices
     Then "changedPrice" of "prices" gives

@@ -1,9 +1,10 @@
 // Several products at once: each only if it is still what was seen.
 import * as api from "./api.js";
 import { refresh } from "./commands.js";
-import { counted, deleteNow, wait } from "./deletion.js";
+import { deleteNow, wait } from "./deletion.js";
 import { confirmed } from "./dialogs.js";
 import { isSame } from "./members.js";
+import { count, counted } from "./numbers.js";
 import { changeSurely, inParallel, reasonOf } from "./parallel.js";
 import { FORMS, isChange, plan } from "./planning.js";
 import * as states from "./state.js";
@@ -92,7 +93,7 @@ export function undone(rows, done, failures) {
 export function report(done, left, words, offers = {}) {
   const has = done.length === 1 ? "has" : "have";
   const text = `${counted(done.length)} ${has} been ${words}`;
-  const title = left.length ? `${text}, ${left.length} not` : text;
+  const title = left.length ? `${text}, ${count(left.length)} not` : text;
   const result = { title, isShown: left.length > 0, rows: [...left, ...done] };
   set({ result });
   update(states.say, title, {
@@ -142,5 +143,5 @@ function tellUnseen(failures) {
 function names(products) {
   const first = products.slice(0, NAMED).map(({ name }) => `“${name}”`);
   const others = products.length - first.length;
-  return first.join(", ") + (others ? ` and ${others} more` : "");
+  return first.join(", ") + (others ? ` and ${count(others)} more` : "");
 }

@@ -4,13 +4,13 @@ import { complain, loadFacets, place, placeOf, refresh } from "./commands.js";
 import { confirmed } from "./dialogs.js";
 import { openSession, restore } from "./editing.js";
 import { focusOn } from "./focus.js";
+import { count, counted } from "./numbers.js";
 import { inParallel, reasonOf, surely } from "./parallel.js";
 import { isDirty, orphaned } from "./session.js";
 import * as states from "./state.js";
 import { edit, now, set, update } from "./store.js";
 
 const CHANGED = "somebody else has changed it meanwhile. Look at it again.";
-export const counted = (number) => `${number} product${number === 1 ? "" : "s"}`;
 
 // Deletes the product in the editor, after a question; who may not write is told at once.
 export async function remove() {
@@ -114,7 +114,8 @@ function tell({ items, session }, failures) {
     reason: reasonOf(failure),
   }));
   const done = items.length - failures.length;
-  set({ result: { title: `${counted(done)} have been deleted, ${failures.length} not`, rows, isShown: true } });
+  const title = `${counted(done)} have been deleted, ${count(failures.length)} not`;
+  set({ result: { title, rows, isShown: true } });
 }
 
 const sayUnlessFault = (text) =>

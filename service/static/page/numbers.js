@@ -22,6 +22,9 @@ export function formats(locales) {
 
 export const { money, price, count, percent } = formats(globalThis.navigator?.languages);
 
+// Returns such as "1 product" and "10,000 products".
+export const counted = (number) => `${count(number)} product${number === 1 ? "" : "s"}`;
+
 // Returns the digits of a number with a point, such as "1234.56"; null if it is none, and
 // {doubt: [one, other]} if it may mean two numbers.
 export function readPrice(text) {

@@ -1,7 +1,8 @@
 // Undoes a request, such as an import or a bulk change: what has been changed since is left alone.
 import * as api from "./api.js";
 import { fetched, report, running, undone } from "./bulk.js";
-import { counted, deleteNow, leaveDeleted } from "./deletion.js";
+import { deleteNow, leaveDeleted } from "./deletion.js";
+import { counted } from "./numbers.js";
 import { inParallel, surely } from "./parallel.js";
 import * as states from "./state.js";
 import { now, set, update } from "./store.js";

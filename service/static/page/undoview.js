@@ -1,11 +1,10 @@
 // Draws the preview of what undoing a request would do.
 import { historyFault } from "./changes.js";
-import { counted } from "./deletion.js";
 import { toggle } from "./dialogview.js";
 import { byId, make, part, setText } from "./dom.js";
 import { cellItem } from "./historyview.js";
 import { setOff } from "./importview.js";
-import { count } from "./numbers.js";
+import { count, counted } from "./numbers.js";
 import { changed, fate } from "./undoplan.js";
 
 const MOST_SHOWN = 200;

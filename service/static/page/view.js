@@ -8,6 +8,7 @@ import { showExport, showFacets, showFilters, showViews } from "./finderview.js"
 import { showHistory } from "./historyview.js";
 import { showImport } from "./importview.js";
 import { showArrived, showCount, showList, showPager, showSelection } from "./listview.js";
+import { counted } from "./numbers.js";
 import { isSaved } from "./session.js";
 import { showUndo } from "./undoview.js";
 
@@ -43,7 +44,7 @@ const showPending = part(
     const hadFocus = byId("pending_deletes").contains(document.activeElement);
     byId("pending_deletes").hidden = !pending;
     const items = pending?.items ?? [];
-    const what = items.length === 1 ? `“${items[0].product.name}”` : `${items.length} products`;
+    const what = items.length === 1 ? `“${items[0].product.name}”` : counted(items.length);
     setText(
       byId("pending_text"),
       pending ? `${what} will be deleted with your next step.` : "",
