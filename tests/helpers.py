@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,13 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the operations of an OpenAPI document by operationId."""
     members = chain.from_iterable(path.items() for path in document["paths"].values())
     return {each["operationId"]: each for name, each in members if name != "parameters"}
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

@@ -4,13 +4,14 @@ import http.client
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition, Event
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,12 @@ class Load:
             if begin <= answer.started < end and method in (None, answer.method)
         }
 
+    def lost_and_twice(self, products: Iterable[Mapping[str, Any]]) -> tuple[set[str], set[str]]:
+        """Return the names of writes that were acknowledged but not stored, or stored twice."""
+        acknowledged = {answer.name for answer in self.answers if answer.status == 201}
+        stored = Counter(product["name"] for product in products)
+        return acknowledged - stored.keys(), {name for name, n in stored.items() if n > 1}
+
     def add(self, answer: Answer) -> None:
         """Remember an answer."""
         with self.changed:
@@ -130,6 +137,15 @@ def under_load(
             yield load
         finally:
             load.stop()
+
+
+def all_written(load: Load, since: float = 0) -> float:
+    """Wait until each odd client, which writes, has begun and made a write after ``since``.
+
+    Return when the last one had.
+    """
+    writers = range(1, len(load.clients), 2)
+    return max(load.wait_for(201, method="POST", since=since, client=each) for each in writers)
 
 
 def _run(server: Server, load: Load, ask: Ask, client: int, is_slow: bool) -> None:
