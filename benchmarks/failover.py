@@ -3,7 +3,6 @@
 import argparse
 import time
 from collections import Counter
-from http import HTTPStatus
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -88,7 +87,7 @@ def failover(cluster: Cluster) -> float:
         back = all_written(load, promoted)
         load.stop()
         _, products = server.ask("GET", "/products")
-    acknowledged = sum(answer.status == HTTPStatus.CREATED for answer in load.answers)
+    acknowledged = len(load.acknowledged())
     lost, twice = map(len, load.lost_and_twice(products))
     reads = [answer for answer in load.answers if answer.method == "GET"]
     during = [answer for answer in reads if killed <= answer.started < promoted]

@@ -96,11 +96,14 @@ class Load:
             if begin <= answer.started < end and method in (None, answer.method)
         }
 
+    def acknowledged(self) -> set[str]:
+        """Return the names of the products that were created."""
+        return {answer.name for answer in self.answers if answer.status == 201}
+
     def lost_and_twice(self, products: Iterable[Mapping[str, Any]]) -> tuple[set[str], set[str]]:
         """Return the names of writes that were acknowledged but not stored, or stored twice."""
-        acknowledged = {answer.name for answer in self.answers if answer.status == 201}
         stored = Counter(product["name"] for product in products)
-        return acknowledged - stored.keys(), {name for name, n in stored.items() if n > 1}
+        return self.acknowledged() - stored.keys(), {name for name, n in stored.items() if n > 1}
 
     def add(self, answer: Answer) -> None:
         """Remember an answer."""
@@ -167,31 +170,36 @@ def read(connection: http.client.HTTPConnection, client: int, name: str) -> Answ
     return _answer(connection, client, name, "GET", "/products?sort=-id&limit=5")
 
 
-def write(
-    connection: http.client.HTTPConnection,
-    client: int,
-    name: str,
-    headers: Mapping[str, str] = NO_HEADERS,
-) -> Answer:
+def write(connection: http.client.HTTPConnection, client: int, name: str) -> Answer:
     """Create a product of this name."""
-    body = json.dumps(product_body(name=name))
-    return _answer(connection, client, name, "POST", "/products", body, headers)
+    return _create(connection, client, product_body(name=name))
 
 
 class KeyedWrites:
     """Clients that read, and clients that repeat a write with its key until it is acknowledged."""
 
     def __init__(self) -> None:
-        self._unacknowledged: dict[int, str] = {}
+        self._unacknowledged: dict[int, dict[str, Any]] = {}
 
     def __call__(self, connection: http.client.HTTPConnection, client: int, number: int) -> Answer:
+        name = f"{client}/{number}"
         if client % 2 == 0:
-            return read(connection, client, f"{client}/{number}")
-        name = self._unacknowledged.setdefault(client, f"{client}/{number}")
-        answer = write(connection, client, name, {"Idempotency-Key": name})
+            return read(connection, client, name)
+        # With its key the whole body is repeated: another one under the same key is 422.
+        body = self._unacknowledged.setdefault(client, product_body(name=name))
+        answer = _create(connection, client, body, {"Idempotency-Key": body["name"]})
         if answer.status == 201:
             del self._unacknowledged[client]
         return answer
+
+
+def _create(
+    connection: http.client.HTTPConnection,
+    client: int,
+    body: dict[str, Any],
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> Answer:
+    return _answer(connection, client, body["name"], "POST", "/products", json.dumps(body), headers)
 
 
 def _answer(
