@@ -26,7 +26,7 @@ DATABASE = "products"
 SETTINGS = {
     "fsync": "off",
     "listen_addresses": "127.0.0.1",
-    "log_min_messages": "error",
+    "log_min_messages": "panic",
     "shared_buffers": "16MB",
     "unix_socket_directories": "",
     "wal_retrieve_retry_interval": "100ms",

@@ -28,7 +28,14 @@ from tests.server import stop
 PATRONI, PATRONICTL, ETCD = map(shutil.which, ("patroni", "patronictl", "etcd"))
 SCOPE = "products"
 # In seconds. An outage lasts about as long as ttl, which is at least loop_wait + 2 * retry_timeout.
-DYNAMIC = {"ttl": 10, "loop_wait": 1, "retry_timeout": 4, "synchronous_mode": True}
+DYNAMIC = {
+    "ttl": 10,
+    "loop_wait": 1,
+    "retry_timeout": 4,
+    "synchronous_mode": True,
+    # Without it, a former leader that has more WAL than the new one never follows it.
+    "postgresql": {"use_pg_rewind": True},
+}
 START_SECONDS, ANSWER_SECONDS = 60, 5
 
 
@@ -71,7 +78,8 @@ class PatroniNode(Node):
             "scope": SCOPE,
             "name": self.name,
             "restapi": {"listen": api, "connect_address": api},
-            "etcd3": {"host": f"127.0.0.1:{etcd_port}"},
+            # Not etcd3: before Patroni 3.0.3, a leader that wakes up late takes its key back there.
+            "etcd": {"host": f"127.0.0.1:{etcd_port}"},
             "bootstrap": {
                 "dcs": DYNAMIC,
                 "initdb": [{"auth": "trust"}, {"encoding": "UTF8"}, {"locale": "C"}],
@@ -124,6 +132,7 @@ def etcd(folder: Path) -> Iterator[int]:
         "listen-peer-urls": peers,
         "initial-advertise-peer-urls": peers,
         "initial-cluster": f"default={peers}",
+        "enable-v2": "true",
         "logger": "zap",
         "log-level": "error",
     }
