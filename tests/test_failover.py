@@ -18,6 +18,7 @@ from tests.cluster import DATABASE, Cluster, Node, replicated_tables
 from tests.factories import product_body
 from tests.helpers import dispose, empty, engine_of, logged, wait_for
 from tests.load import KeyedWrites, all_written, either, under_load
+from tests.relay import relayed
 from tests.server import serving
 
 pytestmark = pytest.mark.slow
@@ -360,6 +361,24 @@ def test_the_log_says_that_a_standby_answers(reading_app: Flask) -> None:
         for _ in "12":
             assert app.test_client().get("/products?limit=1").status_code == 200
         assert log.getvalue().count("A standby answers reads") == 1
+
+
+@pytest.mark.parametrize("path", ["/products", "/products?limit=1"])
+def test_a_read_whose_connection_to_the_standby_is_lost_is_repeated(
+    reading_app: Flask, path: str
+) -> None:
+    dead, standby = (reading_app.config[f"DATABASE_{name}URI"] for name in ("", "READ_"))
+    with (
+        relayed(standby) as (read_uri, relay),
+        serving_app(dead, DATABASE_READ_URI=read_uri) as app,
+    ):
+        client = app.test_client()
+        assert client.get(path).status_code == 200
+        relay.cut_off()
+        response = client.get(path)
+
+    assert response.status_code == 200
+    assert "X-Data-Age" in response.headers
 
 
 def test_a_standby_that_does_not_answer_either_is_503(reading_app: Flask) -> None:

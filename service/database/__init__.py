@@ -102,7 +102,7 @@ def execute(statement: Statement | Recipe, parameters: Mapping[str, Any] | None 
     if failure := standby.primary_error():
         return _execute_on_standby(statement, values, failure)
     try:
-        return _execute_on_primary(statement, values)
+        return _execute_again_if_lost(statement, values)
     except DBAPIError as error:
         if not standby.may_answer(error):
             raise
@@ -115,23 +115,25 @@ def _execute_on_standby(
     """Execute a read on the standby; if that fails as well, raise the error of the primary."""
     try:
         if not standby.reading():
-            ((age,),) = _execute(standby.AGE, {}, STANDBY)
+            ((age,),) = _execute_again_if_lost(standby.AGE, {}, STANDBY)
             standby.use(age, error)
-        return _execute(statement, values, STANDBY)
+        return _execute_again_if_lost(statement, values, STANDBY)
     except SQLAlchemyError as failure:
         raise error from failure
 
 
-def _execute_on_primary(statement: Statement | Recipe, values: Mapping[str, Any]) -> Rows:
+def _execute_again_if_lost(
+    statement: Statement | Recipe, values: Mapping[str, Any], bind: str | None = None
+) -> Rows:
     try:
-        return _execute(statement, values)
+        return _execute(statement, values, bind)
     except DBAPIError as error:
         is_lost = error.connection_invalidated and not isinstance(
             error.orig, postgresql.UnresponsiveError
         )
         if not is_lost or is_unsent(error.orig) or not isinstance(statement, Select | Recipe):
             raise
-    return _execute(statement, values)
+    return _execute(statement, values, bind)
 
 
 @_retry_if_rolled_back
