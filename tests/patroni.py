@@ -65,14 +65,14 @@ class PatroniNode(Node):
 
     def _processes(self) -> list[int]:
         processes = super()._processes()
-        with suppress(FileNotFoundError):
+        # While Patroni demotes it, its PostgreSQL may be ending.
+        with suppress(FileNotFoundError, ProcessLookupError):
             postmaster, *_ = (self._folder / "postmaster.pid").read_text().split()
             processes += with_children(int(postmaster))
         return processes
 
     def _configured(self, etcd_port: int) -> dict[str, Any]:
         address, api = f"127.0.0.1:{self.port}", f"127.0.0.1:{self._api_port}"
-        own = ("cluster_name", "listen_addresses")  # Patroni sets them itself
         superuser = {"username": SUPERUSER}
         return {
             "scope": SCOPE,
@@ -91,7 +91,7 @@ class PatroniNode(Node):
                 "data_dir": str(self._folder),
                 "pgpass": str(self._folder.with_suffix(".pgpass")),
                 "authentication": {"superuser": superuser, "replication": superuser},
-                "parameters": {name: SETTINGS[name] for name in SETTINGS if name not in own},
+                "parameters": SETTINGS,
             },
         }
 
@@ -102,7 +102,7 @@ class ManagedCluster(Cluster):
     primary: PatroniNode
     standby: PatroniNode
 
-    def switch_over(self) -> "subprocess.Popen[bytes]":
+    def switch_over(self) -> subprocess.Popen[bytes]:
         """Have the two change places as planned; return what does it."""
         command = [str(PATRONICTL), "--config-file", str(self.primary.configuration), "switchover"]
         names = ["--leader", self.primary.name, "--candidate", self.standby.name]
