@@ -3,11 +3,12 @@
 import io
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from typing import Any, cast
 from uuid import uuid4
@@ -25,6 +26,7 @@ DATABASES = ("sqlite", "postgresql")
 GIVEN_POSTGRESQL = os.environ.get("TEST_DATABASE_URI")
 WAIT_SECONDS = 30
 PAUSE_SECONDS = 0.01
+FIRST_PORT, PORTS = 20_000, 12_000
 # For a test of what the app does without regard to the database.
 on_sqlite_only = pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 # One round trip, in a fifth of the time of TRUNCATE.
@@ -148,10 +150,14 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+    """Return a port of 127.0.0.1 on which nobody listens.
+
+    Linux gives it to no connection until it is used: those have ports from 32,768 on.
+    """
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

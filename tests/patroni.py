@@ -52,7 +52,7 @@ class PatroniNode(Node):
         """Start its Patroni, and wait until PostgreSQL is the leader or its synchronous standby."""
         command = [str(PATRONI), str(self.configuration)]
         self._process = subprocess.Popen(command, user=system_user(), cwd=self._folder.parent)
-        wait_for(lambda: self.is_any("primary", "synchronous"), START_SECONDS)
+        wait_for(self._has_started, START_SECONDS)
 
     def stop(self) -> None:
         """Kill its Patroni and PostgreSQL, unless they were killed."""
@@ -62,6 +62,11 @@ class PatroniNode(Node):
     def is_any(self, *roles: str) -> bool:
         """Return whether Patroni gives it one of these roles, as it answers load balancers."""
         return any(is_ok(self._api_port, f"/{role}") for role in roles)
+
+    def _has_started(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None
+        return self.is_any("primary", "synchronous")
 
     def _processes(self) -> list[int]:
         processes = super()._processes()
