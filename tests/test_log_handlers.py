@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.test import EnvironBuilder
 
 from service import create_app
 from service.common.log_handlers import JSONFormatter, TerminalFormatter
 from tests.factories import product_body
-from tests.helpers import dispose, execute, logged
+from tests.helpers import app_with_tables, dispose, execute, logged
 
 MEMBERS = [
     *("time", "level", "request_id", "method", "route", "path"),
@@ -148,19 +147,17 @@ def test_no_secret_of_a_request_is_in_the_log(app: Flask) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": "*"}])
 def test_no_body_is_in_the_log_even_if_the_sql_is_wrong(
-    app: Flask, client: FlaskClient, headers: dict[str, str]
+    empty_database: str, headers: dict[str, str]
 ) -> None:
-    client.post("/products", json=product_body())
-    execute(app, "ALTER TABLE products RENAME COLUMN category TO kind")
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    try:
+    with app_with_tables(empty_database) as app:
+        client = app.test_client()
+        client.post("/products", json=product_body())
+        execute(app, "ALTER TABLE products RENAME COLUMN category TO kind")
+        app.config["PROPAGATE_EXCEPTIONS"] = False
         with logged(app) as events:
             body = product_body(name="hush")
             response = client.put("/products/1", json=body, headers=headers)
             written = events.getvalue()
-    finally:
-        app.config["PROPAGATE_EXCEPTIONS"] = None
-        execute(app, "ALTER TABLE products RENAME COLUMN kind TO category")
 
     assert response.status_code >= 500
     assert written
