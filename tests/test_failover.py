@@ -93,17 +93,24 @@ def demote_in_place(node: Node) -> None:
     wait_for(lambda: node.execute("SHOW default_transaction_read_only") == [("on",)])
 
 
-def test_a_write_after_a_switchover_reaches_the_new_primary(cluster: Cluster) -> None:
+def test_a_write_after_a_switchover_reaches_the_new_primary_and_a_repeated_one_is_known_there(
+    cluster: Cluster,
+) -> None:
     uri = cluster.uri(DATABASE, cluster.primary, cluster.standby, target_session_attrs="read-write")
+    cluster.primary.require_standby()
     with serving_app(uri, WEB_THREADS=3) as app:
-        client = app.test_client()
+        client, body = app.test_client(), product_body()
         hold_all_connections(app)
+        first = client.post("/products", json=body, headers=KEYED)
         demote_in_place(cluster.primary)
         cluster.standby.execute("SELECT pg_promote()")
 
         created = client.post("/products", json=product_body())
+        repeated = client.post("/products", json=body, headers=KEYED)
 
-        assert created.status_code == 201
+        assert (created.status_code, repeated.status_code) == (201, 201)
+        assert repeated.headers["Location"] == first.headers["Location"]
+        assert len(client.get("/products").get_json()) == 2
         for _ in range(app.config["WEB_THREADS"]):
             assert client.get(created.headers["Location"]).status_code == 200
 
