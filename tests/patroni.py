@@ -19,7 +19,6 @@ from tests.cluster import (
     Node,
     cluster_folder,
     system_user,
-    with_children,
     with_tables,
 )
 from tests.helpers import free_port, wait_for
@@ -68,13 +67,13 @@ class PatroniNode(Node):
         assert self._process.poll() is None
         return self.is_any("primary", "synchronous")
 
-    def _processes(self) -> list[int]:
-        processes = super()._processes()
+    def _servers(self) -> list[int]:
+        servers = super()._servers()
         # While Patroni demotes it, its PostgreSQL may be ending.
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(FileNotFoundError):
             postmaster, *_ = (self._folder / "postmaster.pid").read_text().split()
-            processes += with_children(int(postmaster))
-        return processes
+            servers.append(int(postmaster))
+        return servers
 
     def _configured(self, etcd_port: int) -> dict[str, Any]:
         address, api = f"127.0.0.1:{self.port}", f"127.0.0.1:{self._api_port}"

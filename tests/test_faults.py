@@ -28,6 +28,7 @@ from tests.factories import product_body
 from tests.follower import following
 from tests.helpers import app_with_tables, dispose, empty, engine_of, wait_for
 from tests.load import LOST, Load, under_load
+from tests.processes import signal_all
 from tests.server import Server, serving
 
 pytestmark = pytest.mark.slow
@@ -62,15 +63,9 @@ class PostgreSQL:
 
     def signal(self, number: signal.Signals) -> float:
         """Send a signal to all its processes; return when that was done."""
-        master = self._server.get_pid()
-        assert master is not None
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        processes = [master, *map(int, children)]
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-        if number == signal.SIGKILL:
-            wait_for(lambda: not any(map(is_running, processes)), SECONDS)
+        server = self._server.get_pid()
+        assert server is not None
+        signal_all(number, server)
         return time.monotonic()
 
     def execute(self, *statements: str, database: str = "postgres") -> float:
@@ -131,14 +126,6 @@ class Shop:
             link = response.headers["Link"]
             path = following(link) if link else ""
         return changes
-
-
-def is_running(pid: int) -> bool:
-    """Say whether there is such a process that does more than wait to be buried."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except FileNotFoundError:
-        return False
 
 
 def libpq(uri: str) -> str:
