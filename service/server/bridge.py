@@ -8,18 +8,18 @@ is busy only while the app computes, however slowly a client sends or reads.
 import asyncio
 import io
 import sys
-import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from contextvars import Context
-from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from flask import request
 from werkzeug.exceptions import HTTPException, RequestTimeout, ServiceUnavailable
+
+from service.server.threads import ThreadPool
 
 # From the end of a request's head to the end of its body.
 BODY_SECONDS = 60
@@ -37,45 +37,6 @@ REFUSAL = "bridge.refusal"
 
 Headers = list[tuple[bytes, bytes]]
 Part = tuple[int, Headers, bytes, bool]
-R = TypeVar("R")
-
-
-class ThreadPool:
-    """A fixed number of threads that run functions for the event loop."""
-
-    def __init__(self, size: int) -> None:
-        self._jobs: SimpleQueue[Any] = SimpleQueue()
-        self._threads = [Thread(target=self._work, daemon=True) for _ in range(size)]
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, function: Callable[..., R], *args: Any) -> "asyncio.Future[R]":
-        """Return a future of the running event loop for what ``function`` returns or raises."""
-        future = asyncio.get_running_loop().create_future()
-        self._jobs.put((future, function, args))
-        return future
-
-    def close(self, seconds: float) -> None:
-        """Run what was submitted, then end the threads; wait up to ``seconds`` for all of them."""
-        deadline = time.monotonic() + seconds
-        for _ in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
-
-    def _work(self) -> None:
-        for future, function, args in iter(self._jobs.get, None):
-            try:
-                outcome = future.set_result, function(*args)
-            except BaseException as error:  # noqa: BLE001  # it is raised where the future is awaited
-                outcome = future.set_exception, error
-            with suppress(RuntimeError):  # the event loop has been closed
-                future.get_loop().call_soon_threadsafe(_settle, future, *outcome)
-
-
-def _settle(future: "asyncio.Future[Any]", settle: Callable[[Any], None], value: Any) -> None:
-    if not future.cancelled():
-        settle(value)
 
 
 class Unread(io.RawIOBase):
@@ -196,9 +157,9 @@ class Bridge:
         refuses larger ones. The paths in ``inline`` never block: the event loop answers them
         itself, even if no thread is free.
         """
-        self.pool = ThreadPool(threads)
+        self.pool = ThreadPool(threads, writers)
         self._app = app
-        self._turns = asyncio.Semaphore(writers) if writers < threads else None
+        self._writes_take_turns = writers < threads
         self._turn_seconds = turn_seconds
         self._max_body = max_body
         self._limits = limits
@@ -280,28 +241,17 @@ class Bridge:
                 cycle.disconnected = True  # uvicorn tells only the last request of a connection
 
     async def _begin_answer(self, environ: dict[str, Any], answer: Steps) -> Part:
-        """Run the app until it has the first part of its answer."""
+        """Run the app until it has the first part of its answer; a write waits for its turn."""
         if environ["PATH_INFO"] in self._inline:
             return answer.next()
-        if self._turns is None or environ["REQUEST_METHOD"] in SAFE_METHODS:
+        if environ["REQUEST_METHOD"] in SAFE_METHODS or not self._writes_take_turns:
             return await self.pool.submit(answer.next)
-        return await self._take_turn(self._turns, environ, answer)
 
-    async def _take_turn(
-        self, turns: asyncio.Semaphore, environ: dict[str, Any], answer: Steps
-    ) -> Part:
-        """Run a write when it is its turn; if that takes too long, have the app refuse it."""
-        try:
-            async with asyncio.timeout(self._turn_seconds):
-                await turns.acquire()
-        except TimeoutError:
+        def refuse() -> None:
             detail = "Too many writes are waiting"
             environ[REFUSAL] = ServiceUnavailable(detail, retry_after=RETRY_AFTER_SECONDS)
-            return await self.pool.submit(answer.next)
-        try:
-            return await self.pool.submit(answer.next)
-        finally:
-            turns.release()
+
+        return await self.pool.submit_in_turn(answer.next, self._turn_seconds, refuse)
 
 
 def raise_refusal() -> None:
