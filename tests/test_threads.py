@@ -1,4 +1,4 @@
-"""The threads that run the app: who takes turns, who waits, and who does not."""
+"""The threads that run the app, and the turns of writes."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -104,10 +104,9 @@ def test_what_was_cancelled_in_line_is_not_run() -> None:
     assert work.order == ["first", "last"]
 
 
-def test_what_waits_too_long_is_refused_out_of_turn_and_what_runs_is_not() -> None:
+def test_what_stands_in_line_too_long_is_refused_and_needs_no_turn() -> None:
     async def converse() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: work.order.append("fault"))
-        first = in_turn(threads, work.named("first", is_held=True), SHORT_SECONDS)
+        first = in_turn(threads, work.named("first", is_held=True))
         await work.next_start()
         late = work.named("late")
         refused = threads.submit_in_turn(late, SHORT_SECONDS, lambda: work.order.append("refused"))
@@ -121,6 +120,19 @@ def test_what_waits_too_long_is_refused_out_of_turn_and_what_runs_is_not() -> No
     with pool(2, turns=1) as threads:
         asyncio.run(converse())
     assert work.order == ["first", "refused", "late", "next"]
+
+
+def test_what_has_a_turn_is_not_refused_however_long_it_waits_for_a_thread() -> None:
+    async def converse() -> None:
+        read = threads.submit(work.named("read", is_held=True))
+        await work.next_start()
+        write = in_turn(threads, work.named("write"), SHORT_SECONDS)
+        asyncio.get_running_loop().call_later(2 * SHORT_SECONDS, work.release, "read")
+        assert tuple(await asyncio.gather(read, write)) == ("read", "write")
+
+    work = Work()
+    with pool(1, turns=1) as threads:
+        asyncio.run(converse())
 
 
 def test_what_a_function_raises_is_raised_and_ends_its_turn() -> None:
