@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.helpers import wait_for
+from tests.server import children
 
 # As /proc/PID/stat names them. A parent takes note of the end of a zombie.
 STOPPED, ZOMBIE, ENDED = "T", "Z", "X"
@@ -32,8 +33,7 @@ def _stopped(server: int) -> list[int]:
     with suppress(ProcessLookupError, FileNotFoundError):
         os.kill(server, signal.SIGSTOP)
         _wait_for_states(signal.SIGSTOP, [server])
-        children = Path(f"/proc/{server}/task/{server}/children").read_text()
-        return [server, *map(int, children.split())]
+        return [server, *children(server)]
     return []
 
 

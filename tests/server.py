@@ -51,9 +51,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of its workers."""
-        pid = self.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return [int(child) for child in children.split()]
+        return children(self.process.pid)
 
     def figure(self, metric: str) -> int:
         """Return a metric without labels, over all workers."""
@@ -68,6 +66,11 @@ class Server:
         """Return whether any of its processes takes connections."""
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def obey_permissions() -> None:
