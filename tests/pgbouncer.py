@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import URL, make_url
 
-from tests.helpers import wait_for
+from tests.helpers import free_port, wait_for
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 # From version 1.21 on.
@@ -42,8 +42,7 @@ class PgBouncer:
 
     def __init__(self, server: URL, folder: Path, more: str = "") -> None:
         """Configure it; ``server`` is where PostgreSQL listens."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._configuration = folder / "pgbouncer.ini"
         self._configuration.write_text(
             CONFIGURATION.format(

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import wait_for
+from tests.helpers import free_port, wait_for
 from tests.server import ROOT, STOP_SECONDS
 
 START_SECONDS = 60
@@ -61,8 +60,7 @@ def running(
 
     The port is in the environment or, where there is one, in the file `.env`.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     if env_file is None:
         settings["PORT"] = str(port)
     else:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ import urllib3
 
 from service.http.security_headers import DEFAULTS, POLICY
 from tests.factories import product_body
-from tests.helpers import app_with_tables, dispose, postgresql_database
+from tests.helpers import app_with_tables, dispose, free_port, postgresql_database
 from tests.server import ROOT, STOP_SECONDS, stop
 from tests.test_examples import OTHER_CURSOR
 
@@ -239,8 +238,7 @@ OPERATIONS: dict[str, tuple[Sent, Answer]] = {
 @contextmanager
 def running(command: tuple[str, ...], log: Path, **settings: str) -> Iterator[int]:
     """Run a server on a free port; give the port once it answers there."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = [part.format(port=port) for part in command]
     with log.open("wb") as output:
         process = subprocess.Popen(
